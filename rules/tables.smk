@@ -1,0 +1,31 @@
+"""Tables: tidy rows, claims with verdicts, renderings, figures and the certificate page."""
+
+PARTS = {"mha2mla": mha2mla_parts}
+
+
+rule table:
+    """Judge every claim and render the table; all forms are pure functions of the two csv files."""
+    localrule: True
+    input:
+        rows=lambda wildcards: PARTS[wildcards.recipe]("items.parquet")(wildcards),
+        runs=lambda wildcards: PARTS[wildcards.recipe]("runs.csv")(wildcards),
+        recipe="recipes/{recipe}/recipe.yaml",
+        claims="recipes/{recipe}/claims.yaml",
+        paper="recipes/{recipe}/paper_values.csv",
+        readme="recipes/{recipe}/README.md",
+    output:
+        table=report("results/table_{recipe}.csv", category="{recipe}", labels={"what": "table"}),
+        claims=report("results/claims_{recipe}.csv", category="{recipe}", labels={"what": "claims"}),
+        markdown="results/table_{recipe}.md",
+        latex="results/table_{recipe}.tex",
+        html=report("results/table_{recipe}.html", category="{recipe}", labels={"what": "paper form"}),
+        certificate_md="results/certificate_{recipe}.md",
+        certificate=report("results/certificate_{recipe}.html", category="{recipe}", labels={"what": "certificate"}),
+        figures=directory("results/figures/{recipe}"),
+    log:
+        "logs/table_{recipe}.log",
+    params:
+        scale=config["scale"],
+        code=code("galley.tables.certificate") + code("galley.tables.figures") + code("galley.tables.table"),
+    shell:
+        "galley table {wildcards.recipe} --scale {params.scale} --items {input.rows} --runs {input.runs} &> {log}"

@@ -1,0 +1,1 @@
+"""KV caches, each a transformers Cache."""

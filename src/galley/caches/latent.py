@@ -1,0 +1,59 @@
+"""The latent KV cache of MHA2MLA: a rotated key slice and one shared latent per token and layer.
+
+arXiv:2502.14837, section 2.3. Stores k_rope (batch, kv heads, tokens, 2r) and c_kv (batch, 1, tokens, R)
+in the slots where transformers keeps keys and values, so that everything that works on a
+DynamicCache (generate, crop, beam search) works on it. Buffers grow in blocks: the tokens already
+cached are not copied at each step. The slow twin is DynamicCache itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+BLOCK = 256  # tokens by which a full buffer grows, at least
+
+
+class LatentLayer(DynamicLayer):
+    """One layer's latent cache; `keys` and `values` are views of buffers with room to grow."""
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        """Append k_rope (batch, kv heads, new, 2r) and c_kv (batch, 1, new, R); return all of both."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._rooms: list[torch.Tensor | None] = [None, None]
+        self.keys = self._append(0, self.keys, key_states)
+        self.values = self._append(1, self.values, value_states)
+        return self.keys, self.values
+
+    def _append(self, slot: int, past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        n_past = past.shape[-2] if past.numel() else 0
+        total = n_past + new.shape[-2]
+        room = self._rooms[slot]
+        # After a crop `past` is still a view of the buffer; after a beam reorder it is a new tensor.
+        if room is None or room.shape[-2] < total or (n_past and past.data_ptr() != room.data_ptr()):
+            room = new.new_empty(*new.shape[:-2], total + max(BLOCK, total // 4), new.shape[-1])
+            if n_past:
+                room[..., :n_past, :] = past
+            self._rooms[slot] = room
+        room[..., n_past:total, :] = new
+        return room[..., :total, :]
+
+
+class LatentCache(Cache):
+    """A transformers Cache of LatentLayers; pass it to `generate(past_key_values=...)`."""
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=LatentLayer)
+
+    def elements_per_token(self) -> int:
+        """Return the elements stored per token over all layers and one sequence, counted on the tensors."""
+        total = 0
+        for layer in self.layers:
+            batch, _, tokens, _ = layer.keys.shape
+            total += (layer.keys.numel() + layer.values.numel()) // (batch * tokens)
+        return total
+
+    def nbytes(self) -> int:
+        """Return the bytes of the cached tokens, without the room for more."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)

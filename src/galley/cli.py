@@ -1,0 +1,309 @@
+"""The one command line: a command per stage, each from files to files; no logic here.
+
+Heavy imports happen inside the commands, so that `galley --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from galley.artifact import GalleyError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="""Reproduce an LLM paper's experiment, with a verdict on every claim.
+
+    The usual way in is a table:  snakemake --cores all results/table_mha2mla.csv
+
+    What a run would cost:  galley plan mha2mla --scale paper
+
+    Your own model:  galley convert-mla --model DIR --out DIR --d-kv 16
+
+    Each command below is also a stage of a rule; a rule's log shows its exact call.""",
+)
+mha2mla = typer.Typer(no_args_is_help=True, help="The stages of the MHA2MLA recipe.")
+claims_app = typer.Typer(no_args_is_help=True, help="Check verdicts.")
+app.add_typer(mha2mla, name="mha2mla")
+app.add_typer(claims_app, name="claims")
+
+ScaleOption = Annotated[str, typer.Option(help="smoke, laptop or paper")]
+SeedsOption = Annotated[int | None, typer.Option(help="training seeds per arm; default: the recipe's")]
+EffortOption = Annotated[int, typer.Option(min=1, help="multiplies evidence: items, windows, steps")]
+MirrorOption = Annotated[Path | None, typer.Option(envvar="GALLEY_MIRROR", help="folder with local copies of sources")]
+RECIPES = Path("recipes")
+
+
+def _plan(scale: str, *, seeds: int | None, effort: int):
+    from galley.papers.mha2mla.plan import read_plan
+
+    return read_plan(RECIPES / "mha2mla/recipe.yaml", scale, seeds=seeds, effort=effort)
+
+
+@app.command()
+def fetch(
+    source: Annotated[str, typer.Argument(help="an id in recipes/sources.yaml")],
+    out: Annotated[Path, typer.Option(help="folder to fill")],
+    mirror: MirrorOption = None,
+    optional: Annotated[bool, typer.Option(help="record an absent source instead of failing")] = False,
+) -> None:
+    """Fetch a source from the first origin that answers, checked against its sha256."""
+    from galley.data.fetch import fetch as run
+
+    typer.echo(json.dumps(run(source, out=out, sources=RECIPES / "sources.yaml", mirror=mirror, optional=optional)))
+
+
+@app.command()
+def prepare_corpus(
+    out: Path,
+    scale: ScaleOption = "laptop",
+    shakespeare: Path | None = None,
+    essays: Path | None = None,
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Split text into train, calibration and held-out documents; essays are only ever held out."""
+    from galley.data.corpus import prepare_corpus as run
+
+    plan = _plan(scale, seeds=seeds, effort=effort)
+    run(out=out, shakespeare=shakespeare, essays=essays, seed=plan.data_seed, max_bytes=plan.corpus.max_bytes)
+
+
+@app.command()
+def train_scratch(
+    model: str,
+    corpus: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    scale: ScaleOption = "smoke",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Train a small Llama-style model and its tokenizer on a corpus (resumes where it stopped)."""
+    from galley.papers.mha2mla.base import train_scratch_base
+
+    train_scratch_base(model, corpus=corpus, out=out, plan=_plan(scale, seeds=seeds, effort=effort))
+
+
+@app.command()
+def prepare_model(
+    model: str,
+    out: Annotated[Path, typer.Option()],
+    scale: ScaleOption = "laptop",
+    mirror: MirrorOption = None,
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Turn a published model into a Hugging Face directory and prove that it is the same model."""
+    from galley.papers.mha2mla.base import prepare_base
+
+    plan = _plan(scale, seeds=seeds, effort=effort)
+    prepare_base(model, out=out, plan=plan, sources=RECIPES / "sources.yaml", mirror=mirror)
+
+
+@mha2mla.command()
+def structure(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Check the exact claims (A1 to A6) on real tensors and on the base model's weights."""
+    from galley.papers.mha2mla.structure import check_structure
+
+    check_structure(base=base, out=out, plan=_plan(scale, seeds=seeds, effort=effort), model_name=model, scale=scale)
+
+
+@mha2mla.command()
+def calibrate(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Measure the mean norm of every rotary pair on calibration text."""
+    from galley.papers.mha2mla.experiment import calibrate_base
+
+    plan = _plan(scale, seeds=seeds, effort=effort)
+    calibrate_base(base=base, corpus=corpus, out=out, plan=plan, model_name=model)
+
+
+@mha2mla.command()
+def adapt(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    shard: Annotated[int, typer.Option(min=0)] = 0,
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Convert, fine-tune and score the arms of one shard (finished arms are kept when it is interrupted)."""
+    from galley.papers.mha2mla.experiment import adapt_shard
+
+    plan = _plan(scale, seeds=seeds, effort=effort)
+    adapt_shard(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
+
+
+@mha2mla.command()
+def benchmark(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    sources: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Run commonsense, LongBench, needles, quantised caches and latency on original and converted models."""
+    from galley.papers.mha2mla.benchmark import run_benchmarks
+
+    plan = _plan(scale, seeds=seeds, effort=effort)
+    run_benchmarks(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale)
+
+
+@app.command()
+def convert_mla(
+    model: Annotated[str, typer.Option(help="a Hugging Face directory or hub id")],
+    out: Annotated[Path, typer.Option(help="where the converted directory goes")],
+    d_kv: Annotated[int | None, typer.Option(help="latent width per KV head; omit for partial RoPE only")] = None,
+    rope_strategy: Annotated[str, typer.Option(help="high, low, uniform or 2-norm")] = "2-norm",
+    rope_pairs: Annotated[int | None, typer.Option(help="rotary pairs kept per head; default d_h/16")] = None,
+    svd: Annotated[str, typer.Option(help="joint or split")] = "joint",
+    balance: Annotated[str, typer.Option(help="balanced (paper) or one_sided (authors' code)")] = "balanced",
+    expand_gqa: Annotated[bool, typer.Option(help="repeat KV heads to MHA first")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="text file or .jsonl for 2-norm; default: the standard library's text")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
+    revision: Annotated[str | None, typer.Option(help="hub commit, 40 hex digits")] = None,
+) -> None:
+    """Convert a Llama-type model of your own to multi-head latent attention."""
+    from galley.papers.mha2mla.own_model import convert_own_model
+
+    convert_own_model(
+        model,
+        out=out,
+        d_kv=d_kv,
+        strategy=rope_strategy,
+        r=rope_pairs,
+        svd=svd,
+        balance=balance,
+        expand_gqa=expand_gqa,
+        calibration=calibration,
+        dtype=dtype,
+        revision=revision,
+    )
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def lm_eval(context: typer.Context) -> None:
+    """Run lm-eval with its own flags; converted models load as `--model hf --model_args pretrained=DIR`."""
+    from galley.evaluate.lm_eval_cli import run_lm_eval
+
+    run_lm_eval(context.args)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="such as mha2mla")],
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """List jobs, downloads, disk and rough compute without running anything."""
+    if recipe != "mha2mla":
+        raise GalleyError(f"recipe is {recipe!r}; known recipes: mha2mla")
+    from galley.papers.mha2mla.cost import describe
+
+    typer.echo(describe(_plan(scale, seeds=seeds, effort=effort), scale=scale, sources=RECIPES / "sources.yaml"))
+
+
+@app.command()
+def table(
+    recipe: str,
+    items: Annotated[list[Path], typer.Option(help="tidy item files, several after one flag")],
+    runs: Annotated[list[Path], typer.Option(help="run files, several after one flag")],
+    scale: ScaleOption = "laptop",
+    results: Path = Path("results"),
+) -> None:
+    """Judge the claims and write the table, its renderings, the figures and the certificate."""
+    from galley.tables.publish import publish
+
+    publish(recipe, items=items, runs=runs, scale=scale, folder=RECIPES / recipe, results=results)
+
+
+@claims_app.command("check")
+def claims_check(recipe: str, scale: ScaleOption = "laptop", results: Path = Path("results")) -> None:
+    """Compare the verdicts with the expected ones and see that every control flips its claim."""
+    from galley.tables.claims import check_file
+
+    problems = check_file(results / f"claims_{recipe}.csv", RECIPES / recipe / "claims.yaml", scale)
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{recipe} at {scale} scale: all verdicts are as expected and every control that ran flips its claim")
+
+
+@app.command()
+def bench(
+    recipe: str,
+    out: Annotated[Path, typer.Option()] = Path("results/bench_mha2mla.csv"),
+    model: Annotated[Path, typer.Option(help="the base model's directory")] = Path(
+        "results/laptop/models/smollm2-135m-instruct"
+    ),
+    parts: Annotated[
+        str, typer.Option(help="comma-separated: decode, convert, train, workflow")
+    ] = "decode,convert,train",
+) -> None:
+    """Measure ratios against named peers, interleaved in one run."""
+    if recipe != "mha2mla":
+        raise GalleyError(f"recipe is {recipe!r}; known recipes: mha2mla")
+    from galley.papers.mha2mla.bench import run_bench
+
+    run_bench(base=model, out=out, parts=parts.split(","))
+
+
+def _spread(argv: list[str]) -> list[str]:
+    """Let `--items a b c` mean `--items a --items b --items c`, as a rule's file list is written."""
+    out: list[str] = []
+    flag = None
+    for word in argv:
+        if word in ("--items", "--runs"):
+            flag, first = word, True
+            continue
+        if word.startswith("--"):
+            flag = None
+        if flag:
+            out.append(flag)
+        out.append(word)
+    return out
+
+
+def main() -> None:
+    """Run the command line; a user's error is one clear message and exit code 2."""
+    try:
+        app(_spread(sys.argv[1:]))
+    except GalleyError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

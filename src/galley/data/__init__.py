@@ -1,0 +1,1 @@
+"""Sources of outside bytes and the corpora read from them."""

@@ -1,0 +1,115 @@
+"""The corpus: text that any machine has, split by document into train, calibration and held-out.
+
+Code and documentation of Python's standard library, public-domain plays where they can be fetched,
+and essays. Essays are only ever held out: nothing is trained or calibrated on them.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sysconfig
+from pathlib import Path
+
+from galley.artifact import atomic_dir, digest, write_json
+
+SPLITS = {"heldout": 0.1, "calibration": 0.1}  # the rest is train
+CHUNK = 20_000  # characters: a play is split at line ends, so that no document is huge
+
+
+def stdlib_documents(*, max_bytes: int) -> list[dict[str, str]]:
+    """Return the standard library's modules as documents, in name order, up to `max_bytes`."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    paths = sorted(p for p in root.glob("*.py")) + sorted(root.glob("[a-z]*/*.py"))
+    skip = {"site-packages", "test", "idlelib", "lib2to3", "ensurepip", "encodings", "__pycache__", "pydoc_data"}
+    documents, total = [], 0
+    for path in paths:
+        if path.parent.name in skip or path.stat().st_size < 500:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        total += len(text)
+        documents.append({"id": f"stdlib/{path.relative_to(root)}", "text": text, "source": "stdlib"})
+        if total >= max_bytes:
+            break
+    return documents
+
+
+def pydoc_documents(*, max_bytes: int) -> list[dict[str, str]]:
+    """Return the language reference's topics, which every Python ships, as prose documents."""
+    from pydoc_data.topics import topics
+
+    documents, total = [], 0
+    for name, text in sorted(topics.items()):
+        if len(text) < 500:
+            continue
+        total += len(text)
+        documents.append({"id": f"pydoc/{name}", "text": text, "source": "pydoc"})
+        if total >= max_bytes:
+            break
+    return documents
+
+
+def folder_documents(folder: Path | None, *, source: str, max_bytes: int) -> list[dict[str, str]]:
+    """Return the text files of a fetched source in chunks of whole lines; none when it is absent."""
+    documents: list[dict[str, str]] = []
+    total = 0
+    for path in sorted(folder.glob("**/*.txt")) if folder else []:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for n, piece in enumerate(_pieces(text)):
+            if len(piece) < 500 or total >= max_bytes:
+                continue
+            total += len(piece)
+            documents.append({"id": f"{source}/{path.stem}/{n}", "text": piece, "source": source})
+    return documents
+
+
+def _pieces(text: str) -> list[str]:
+    pieces, current, size = [], [], 0
+    for line in text.splitlines(keepends=True):
+        current.append(line)
+        size += len(line)
+        if size >= CHUNK:
+            pieces.append("".join(current))
+            current, size = [], 0
+    return [*pieces, "".join(current)] if current else pieces
+
+
+def split_of(document: dict[str, str], *, seed: int) -> str:
+    """Return a document's split, from a hash of its group: parts of one work never part ways."""
+    if document["source"] == "essays":
+        return "heldout"
+    group = document["id"].rsplit("/", 1)[0] if document["source"] == "shakespeare" else document["id"]
+    point = int(hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()[:8], 16) / 2**32
+    if point < SPLITS["heldout"]:
+        return "heldout"
+    return "calibration" if point < SPLITS["heldout"] + SPLITS["calibration"] else "train"
+
+
+def prepare_corpus(
+    *, out: Path, shakespeare: Path | None, essays: Path | None, seed: int, max_bytes: dict[str, int]
+) -> None:
+    """Write {train,calibration,heldout}.jsonl and corpus.json, which says which text was used."""
+    documents = stdlib_documents(max_bytes=max_bytes.get("stdlib", 0)) + pydoc_documents(
+        max_bytes=max_bytes.get("pydoc", 0)
+    )
+    documents += folder_documents(shakespeare, source="shakespeare", max_bytes=max_bytes.get("shakespeare", 0))
+    documents += folder_documents(essays, source="essays", max_bytes=max_bytes.get("essays", 0))
+    splits: dict[str, list[dict[str, str]]] = {"train": [], "calibration": [], "heldout": []}
+    seen: set[str] = set()
+    for document in documents:
+        content = digest(document["text"])
+        if content not in seen:  # a repeated document would leak between splits
+            seen.add(content)
+            splits[split_of(document, seed=seed)].append(document)
+    facts: dict[str, dict[str, dict[str, int]]] = {}
+    with atomic_dir(out) as part:
+        for split, rows in splits.items():
+            lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+            (part / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            facts[split] = {}
+            for source in sorted({row["source"] for row in rows}):
+                texts = [row["text"] for row in rows if row["source"] == source]
+                facts[split][source] = {"documents": len(texts), "characters": sum(map(len, texts))}
+        write_json(part / "corpus.json", {"seed": seed, "splits": facts})

@@ -1,0 +1,1 @@
+"""Benchmarks and scorers that every recipe shares."""

@@ -1,0 +1,104 @@
+"""Needle in a haystack: a fact at a depth of a long text, read back by likelihood and by greedy decoding.
+
+Protocol of gkamradt/LLMTest_NeedleInAHaystack (length x depth grid over essays), with the prompt built in the
+model's tokens. Deviation: the fact is a random city and five-digit number, so that it cannot be guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import torch
+from torch.nn import functional as F
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from galley.artifact import GalleyError
+
+CITIES = ("Lisbon", "Oslo", "Kyoto", "Quito", "Tunis", "Perth", "Lima", "Riga", "Accra", "Turin")
+ANSWER_TOKENS = 12
+
+
+def build_needle_prompt(
+    haystack: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, length: int, depth: float, city: str, number: int
+) -> tuple[list[int], list[int]]:
+    """Return (prompt ids, answer ids), `length` tokens with the answer; the needle sits at `depth` of the haystack."""
+
+    def ids_of(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    needle = ids_of(f" The secret number of {city} is {number}. ")
+    question = ids_of(f"\n\nQuestion: What is the secret number of {city}? Answer: The secret number of {city} is")
+    answer = ids_of(f" {number}")
+    room = length - len(needle) - len(question) - ANSWER_TOKENS
+    if room < 16:
+        raise GalleyError(
+            f"needle length is {length} tokens, which leaves {room} for the haystack; use at least {length - room + 16}"
+        )
+    hay: list[int] = []
+    for text in haystack:
+        hay += ids_of(text[: 12 * room])
+        if len(hay) >= room:
+            break
+    if len(hay) < room:
+        raise GalleyError(f"needle length is {length} tokens, but the haystack has only {len(hay)}; give more text")
+    at = round(depth * room)
+    # The needle goes in at the last sentence end before its depth, as in the original protocol.
+    stop = ids_of(".")[-1]
+    while 0 < at < room and hay[at - 1] != stop and round(depth * room) - at < 64:
+        at -= 1
+    return hay[:at] + needle + hay[at:room] + question, answer
+
+
+def evaluate_needles(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    haystack: Sequence[str],
+    lengths: Sequence[int],
+    depths: Sequence[float],
+    seed: int,
+    make_cache: Callable[[], Cache] | None = None,
+) -> pd.DataFrame:
+    """Return keyword_recall (0 or 1) and answer_nll (nats a token) per length and depth; prefill once for both."""
+    context = model.config.max_position_embeddings
+    too_long = [n for n in lengths if n > context]
+    if too_long:
+        raise GalleyError(f"needle length is {too_long[0]} tokens, but the model's context is {context}; lower it")
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for length in lengths:
+        for depth in depths:
+            city = CITIES[int(torch.randint(len(CITIES), (), generator=generator))]
+            number = int(torch.randint(10_000, 100_000, (), generator=generator))
+            prompt, answer = build_needle_prompt(
+                haystack, tokenizer, length=length, depth=depth, city=city, number=number
+            )
+            hit, nll = _read_back(
+                model, tokenizer, prompt, answer, number=number, cache=make_cache() if make_cache else None
+            )
+            for metric, unit, value in (("keyword_recall", "fraction", hit), ("answer_nll", "nats/token", nll)):
+                rows.append({"benchmark": "needle", "metric": metric, "unit": unit, "item_id": f"len={length},depth={depth}",
+                             "score": value, "weight": 1.0, "status": "ok", "reason": ""})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _read_back(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int],
+    answer: list[int],
+    *,
+    number: int,
+    cache: Cache | None,
+) -> tuple[float, float]:
+    """Prefill, then feed the gold answer: greedy decoding agrees with it exactly when every argmax does."""
+    with torch.no_grad():
+        out = model(torch.tensor([prompt]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        gold = torch.tensor(answer)
+        logits = [out.logits[0, -1]]
+        for token in answer[:-1]:
+            out = model(torch.tensor([[token]]), past_key_values=out.past_key_values, use_cache=True)
+            logits.append(out.logits[0, -1])
+    stacked = torch.stack(logits).float()
+    return float(bool((stacked.argmax(dim=-1) == gold).all())), float(F.cross_entropy(stacked, gold))

@@ -1,0 +1,1 @@
+"""Loading, conversion to Hugging Face directories, and from-scratch models."""

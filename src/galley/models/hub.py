@@ -1,0 +1,35 @@
+"""A model from the hub at a commit: safetensors only, branches refused.
+
+Source: ours, on huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from galley.artifact import GalleyError, atomic_dir
+
+FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def snapshot(repo: str, revision: str | None, out: Path) -> None:
+    """Download a model repository at a 40-digit commit into `out`; GalleyError for a branch or no connection."""
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise GalleyError(
+            f"revision of {repo} is {revision!r}; give the commit (40 hex digits) that the hub's page shows: "
+            "in the recipe under models.<name>.revision, or with --revision"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    with atomic_dir(out) as part:
+        try:
+            snapshot_download(repo, revision=revision, local_dir=part, allow_patterns=FILES)
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise GalleyError(
+                f"{repo} at {revision[:12]} could not be had from the hub ({type(error).__name__}); "
+                f"check the connection and your access, or put its files at {out}"
+            ) from None
+        if not list(part.glob("*.safetensors")):
+            raise GalleyError(f"{repo} at {revision[:12]} has no safetensors; pickled weights are not loaded")

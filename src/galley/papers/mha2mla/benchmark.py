@@ -1,0 +1,159 @@
+"""The benchmarks of section 4 on the original and the converted models: quality and quantised caches.
+
+arXiv:2502.14837, section 4.1 (commonsense), 4.3 (LongBench with quantised caches), and needles (ours).
+What the data in reach does not allow is one `not_run` row with its reason, never a zero.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from transformers import PreTrainedModel
+
+from galley.artifact import GalleyError, Stopwatch, digest
+from galley.caches.quantized import make_quantized_cache
+from galley.data import benchmarks as readers
+from galley.evaluate.commonsense import evaluate_commonsense
+from galley.evaluate.likelihood import cached_continuation, heldout_windows
+from galley.evaluate.longbench import evaluate_longbench
+from galley.evaluate.needle import evaluate_needles
+from galley.models.loading import load_model, load_tokenizer
+from galley.papers.mha2mla.base import spec_of
+from galley.papers.mha2mla.experiment import read_split
+from galley.papers.mha2mla.plan import Plan
+from galley.tables.rows import write_items, write_runs
+
+QUANTISERS = {
+    "hqq-int4": ("hqq", 4),
+    "hqq-int2": ("hqq", 2),
+    "quanto-int4": ("quanto", 4),
+    "quanto-int2": ("quanto", 2),
+    "control:1bit": ("rtn", 1),
+}
+
+
+def run_benchmarks(
+    *, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str
+) -> None:
+    """Write benchmark.items.parquet and .runs.csv for every arm that the recipe marks `benchmark`."""
+    spec = spec_of(plan, model_name)
+    tokenizer = load_tokenizer(base)
+    items, runs = [], []
+    for arm in [a for a in plan.arms if a.benchmark]:
+        folder = base if not arm.convert else out / "arms" / f"{arm.method}-{arm.d_kv or 0}" / "seed0"
+        if not (folder / "config.json").exists():
+            raise GalleyError(f"no model of arm {arm.method} at {folder}; run `galley mha2mla adapt` again to make it")
+        watch = Stopwatch()
+        model = load_model(folder, dtype=getattr(torch, spec.dtype))
+        frames = [
+            commonsense(model, tokenizer, sources=sources, plan=plan),
+            longbench(model, tokenizer, sources=sources, plan=plan),
+            needles(model, tokenizer, corpus=corpus, plan=plan),
+            continuation(model, tokenizer, corpus=corpus, plan=plan),
+        ]
+        run_id = digest(["benchmark", scale, model_name, arm.model_dump(), plan.model_dump()])
+        run = {"paper": "mha2mla", "scale": scale, "model": model_name, "seed": 0}
+        for frame in frames:
+            if "setting" not in frame:
+                frame["setting"] = arm.setting("final")
+            frame["method"] = arm.method
+        control = frames[3]["setting"].str.startswith("control:")
+        frames[3].loc[control, "method"] = frames[3].loc[control, "setting"]
+        frames[3].loc[control, "setting"] = arm.method
+        items.append(pd.concat(frames, ignore_index=True).assign(run_id=run_id, backend="torch", device="cpu", **run))
+        facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu"}
+        runs.append(
+            {
+                "run_id": run_id,
+                "stage": "benchmark",
+                "method": arm.method,
+                "setting": arm.setting("final"),
+                **run,
+                **facts,
+            }
+        )
+    write_items(pd.concat(items, ignore_index=True), out / "benchmark.items.parquet")
+    write_runs(pd.DataFrame(runs), out / "benchmark.runs.csv")
+
+
+def commonsense(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -> pd.DataFrame:
+    """The six tasks of Table 1, as far as their data is in reach."""
+    data: dict[str, list[dict] | None] = dict.fromkeys(("mmlu", "arc", "openbookqa", "winogrande"))
+    data["piqa"] = readers.read_piqa(sources / "piqa_valid") if present(sources / "piqa_valid") else None
+    fixture = sources / "hellaswag_fixture"
+    data["hellaswag"] = readers.read_hellaswag(fixture) if present(fixture) else None
+    return evaluate_commonsense(model, tokenizer, data=data, limit=plan.benchmarks.commonsense_limit, batch_size=8)
+
+
+def longbench(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -> pd.DataFrame:
+    """LongBench by the paper's protocol on the tasks in reach."""
+    prompts, maxlen = ({}, {})
+    if present(sources / "longbench_config"):
+        prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
+    cap = plan.benchmarks.longbench_max_new_tokens
+    have = present(sources / "longbench_multi_news") and bool(prompts)
+    tasks = {"multi_news": readers.read_longbench(sources / "longbench_multi_news", "multi_news") if have else None}
+    return evaluate_longbench(
+        model,
+        tokenizer,
+        task_items=tasks,
+        prompts=prompts,
+        maxlen={task: min(n, cap or n) for task, n in maxlen.items()},
+        protocol="paper",
+        limit=plan.benchmarks.longbench_limit,
+        max_length=plan.benchmarks.longbench_max_length,
+    )
+
+
+def needles(model: PreTrainedModel, tokenizer, *, corpus: Path, plan: Plan) -> pd.DataFrame:
+    """Needles in held-out prose (essays where they are in reach)."""
+    prose = [d["text"] for d in read_split(corpus, "heldout") if d["source"] in ("essays", "shakespeare")]
+    haystack = prose or [d["text"] for d in read_split(corpus, "heldout")]
+    budget = plan.benchmarks
+    return evaluate_needles(
+        model,
+        tokenizer,
+        haystack=haystack,
+        lengths=budget.needle_lengths,
+        depths=budget.needle_depths,
+        seed=plan.data_seed,
+    )
+
+
+def continuation(model: PreTrainedModel, tokenizer, *, corpus: Path, plan: Plan) -> pd.DataFrame:
+    """D4: bits per byte of a continuation read through the cache, at 16 bits and quantised."""
+    budget = plan.benchmarks
+    windows = heldout_windows(
+        read_split(corpus, "heldout"),
+        tokenizer,
+        n_windows=budget.continuation_windows,
+        window_tokens=budget.continuation_prefix + budget.continuation_tokens,
+        seed=plan.data_seed,
+    )
+    frames = [
+        cached_continuation(model, windows, prefix_tokens=budget.continuation_prefix, make_cache=None).assign(
+            setting="16bit"
+        )
+    ]
+    for setting, (backend, nbits) in QUANTISERS.items():
+        residual = budget.quant_residual
+
+        def make(backend: str = backend, nbits: int = nbits, residual: int = residual):
+            return make_quantized_cache(model, backend=backend, nbits=nbits, residual_length=residual)
+
+        frames.append(
+            cached_continuation(model, windows, prefix_tokens=budget.continuation_prefix, make_cache=make).assign(
+                setting=setting
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def present(folder: Path) -> bool:
+    """Return whether a fetched source is there (an absent one left only its record)."""
+    from json import loads
+
+    record = folder / "source.json"
+    return record.exists() and loads(record.read_text())["status"] == "ok"

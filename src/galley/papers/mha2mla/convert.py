@@ -1,0 +1,152 @@
+"""The conversion: move a Llama-type model's weights into the MLA layout.
+
+arXiv:2502.14837, sections 2.1 and 2.2. Everything but attention is taken over unchanged; q rows are
+reordered per head to [kept rotary rows | the rest], key rows are split alike, and the un-rotated key
+rows with the value rows are factored to the latent (or kept whole when d_kv is None).
+Deviations: none in the mathematics; the authors patch forward functions, here it is a model class.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from galley.artifact import GalleyError, atomic_dir, manifest, write_json
+from galley.papers.mha2mla.low_rank import factor
+from galley.papers.mha2mla.modeling import MlaAttention, MlaLlamaConfig, MlaLlamaForCausalLM
+from galley.papers.mha2mla.partial_rope import head_rows, select_pairs
+
+CONVERTIBLE = ("llama", "qwen2", "mistral")
+COPIED = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "rope_parameters", "attention_dropout"]
+
+
+def check_convertible(source: Path | Any) -> None:
+    """Refuse, with the reason, a model directory or config whose attention cannot be converted exactly."""
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False) if isinstance(source, Path) else source
+    kind = config.model_type
+    if kind == "mha2mla_llama":
+        raise GalleyError("model is already an MHA2MLA model; give the original")
+    if kind.startswith(("qwen3", "gemma3", "olmo2", "cohere")):
+        raise GalleyError(
+            f"model type is {kind!r}, which normalises queries and keys (QK-norm) after their projection: the norm "
+            "depends on the whole key, so the up-projection cannot be absorbed; give a model without QK-norm"
+        )
+    if kind not in CONVERTIBLE:
+        raise GalleyError(f"model type is {kind!r}; convertible: {', '.join(CONVERTIBLE)}")
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", kind == "mistral"):
+        raise GalleyError(f"model has a sliding window of {config.sliding_window} tokens, which the latent cache does not keep; "
+                          "give a model with full attention")  # fmt: skip
+    rope = config.rope_parameters or {}
+    if rope.get("rope_type", "default") not in ("default", "linear", "llama3"):
+        raise GalleyError(f"rope_type is {rope['rope_type']!r}; convertible: default, linear, llama3")
+
+
+def convert_mla(
+    model: PreTrainedModel,
+    *,
+    strategy: str,
+    r: int,
+    d_kv: int | None,
+    svd: str = "joint",
+    balance: str = "balanced",
+    scores: torch.Tensor | None = None,
+    expand_gqa: bool = False,
+) -> MlaLlamaForCausalLM:
+    """Return the converted model, in the dtype of `model`, in eval mode; `model` is left as it was.
+
+    `r` rotary pairs a head keep their rotation; `d_kv` is the latent's width per KV head, None for
+    partial RoPE only; `expand_gqa` repeats KV heads to MHA first. GalleyError when it cannot be done.
+    """
+    config = model.config
+    check_convertible(config)
+    n_h = config.num_attention_heads
+    d_h = getattr(config, "head_dim", None) or config.hidden_size // n_h
+    repeat = n_h // config.num_key_value_heads if expand_gqa else 1
+    n_kv = config.num_key_value_heads * repeat
+    if d_kv is not None and d_kv < 1:
+        raise GalleyError(f"d_kv is {d_kv}; it must be at least 1, or omitted for partial RoPE only")
+    if scores is not None and repeat > 1:
+        scores = scores.repeat_interleave(repeat, dim=1)
+    pairs = select_pairs(strategy, r=r, d_h=d_h, n_kv=n_kv, n_layers=config.num_hidden_layers, scores=scores)
+    copied = {name: getattr(config, name) for name in COPIED if hasattr(config, name)}
+    mla_config = MlaLlamaConfig(
+        **{**copied, "num_key_value_heads": n_kv, "head_dim": d_h},
+        attention_bias=model.model.layers[0].self_attn.o_proj.bias is not None,
+        mlp_bias=bool(getattr(config, "mlp_bias", False)),
+        qkv_bias=model.model.layers[0].self_attn.q_proj.bias is not None,
+        rope_pairs=pairs.tolist(),
+        d_kv=d_kv,
+        svd=svd,
+    )
+    mla_config._attn_implementation = config._attn_implementation
+    with torch.device("meta"):
+        converted = MlaLlamaForCausalLM(mla_config)
+    converted = converted.to(model.dtype).to_empty(device=model.device)
+    kept = {name: tensor for name, tensor in model.state_dict().items() if ".self_attn." not in name}
+    missing, unexpected = converted.load_state_dict(kept, strict=False)
+    stray = [name for name in missing if ".self_attn." not in name] + list(unexpected)
+    if stray:
+        raise GalleyError(f"model has weights that a Llama does not: {', '.join(stray[:3])}; it cannot be converted")
+    # Buffers are not in the state dict: RoPE's frequencies are taken from the original.
+    converted.model.rotary_emb = type(converted.model.rotary_emb)(config=mla_config).to(model.device)
+    with torch.no_grad():
+        for i, layer in enumerate(converted.model.layers):
+            _fill(layer.self_attn, model.model.layers[i].self_attn, pairs=pairs[i], repeat=repeat, balance=balance)
+    converted.tie_weights()
+    converted.generation_config = model.generation_config
+    return converted.eval()
+
+
+def _fill(new: MlaAttention, old: torch.nn.Module, *, pairs: torch.Tensor, repeat: int, balance: str) -> None:
+    """Fill one layer's projections from the original's rows."""
+    d_h, n_kv, config = new.head_dim, new.n_kv, new.config
+    rows = [head_rows(pairs[j], d_h) for j in range(n_kv)]
+
+    def heads(linear: torch.nn.Linear, *, times: int = 1) -> tuple[torch.Tensor, torch.Tensor | None]:
+        weight = linear.weight.unflatten(0, (-1, d_h)).repeat_interleave(times, dim=0)
+        bias = None if linear.bias is None else linear.bias.unflatten(0, (-1, d_h)).repeat_interleave(times, dim=0)
+        return weight, bias
+
+    def put(linear: torch.nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        linear.weight.copy_(weight)
+        if linear.bias is not None and bias is not None:
+            linear.bias.copy_(bias)
+
+    def take(x: torch.Tensor | None, which: int) -> torch.Tensor | None:
+        return None if x is None else torch.cat([x[j, rows[j][which]] for j in range(n_kv)])
+
+    w_q, b_q = heads(old.q_proj)
+    order = [torch.cat(rows[h // new.num_key_value_groups]) for h in range(new.n_h)]
+    put(
+        new.q_proj,
+        torch.cat([w_q[h, order[h]] for h in range(new.n_h)]),
+        None if b_q is None else torch.cat([b_q[h, order[h]] for h in range(new.n_h)]),
+    )
+    w_k, b_k = heads(old.k_proj, times=repeat)
+    w_v, b_v = heads(old.v_proj, times=repeat)
+    k_nope, v = take(w_k, 1), w_v.flatten(0, 1)
+    v_bias = None if b_v is None else b_v.flatten()
+    assert k_nope is not None
+    put(new.k_r_proj, take(w_k, 0), take(b_k, 0))  # type: ignore[arg-type]
+    if config.latent_rank:
+        parts = factor(k_nope.float(), v.float(), rank=config.latent_rank, method=config.svd, balance=balance)
+        new.kv_down.weight.copy_(parts.down)
+        put(new.k_up, parts.up_k, take(b_k, 1))
+        put(new.v_up, parts.up_v, v_bias)
+    else:
+        put(new.k_nope_proj, k_nope, take(b_k, 1))
+        put(new.v_proj, v, v_bias)
+    put(new.o_proj, old.o_proj.weight, old.o_proj.bias)
+
+
+def save_converted(model: MlaLlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+    """Write a Hugging Face directory with a manifest, atomically."""
+    config: LlamaConfig = model.config
+    facts = manifest(stage="convert-mla", config={"d_kv": config.d_kv, "svd": config.svd}, inputs={})
+    with atomic_dir(out) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        write_json(part / "manifest.json", facts)

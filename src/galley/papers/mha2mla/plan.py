@@ -1,0 +1,185 @@
+"""What a MHA2MLA recipe may say: models, data, arms and budgets, checked before any work is done.
+
+Light on purpose (pydantic only): the Snakefile imports it to know the DAG.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from galley.recipe import Strict, load_plan
+
+
+class ScratchModel(Strict):
+    """A Llama-style model that is trained here, with its own tokenizer."""
+
+    vocab_size: int = Field(ge=260, le=65536)
+    d_model: int = Field(gt=0)
+    n_layers: int = Field(gt=0)
+    n_heads: int = Field(gt=0)
+    n_kv_heads: int = Field(gt=0)
+    d_ff: int = Field(gt=0)
+    context: int = Field(gt=0, description="tokens")
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="sequences of `context` tokens")
+    lr: float = Field(gt=0)
+
+
+class Model(Strict):
+    """A base model: trained here, taken from a wheel, or from the hub at a commit."""
+
+    kind: Literal["scratch", "wheel", "hub"]
+    source: str | None = Field(default=None, description="id in recipes/sources.yaml, for kind wheel")
+    repo: str | None = Field(default=None, description="hub id, for kind hub")
+    revision: str | None = Field(default=None, description="hub commit, 40 hex digits, for kind hub")
+    scratch: ScratchModel | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gpus: int = Field(default=0, ge=0)
+    gpu_hours: float = Field(default=0, ge=0, description="rough cost of one arm's fine-tuning")
+    params_m: float = Field(gt=0, description="parameters in millions, for the plan")
+    tokens_per_step: int | None = Field(
+        default=None, description="global batch of the fine-tuning, in tokens; default: batch_size x seq_len"
+    )
+    seq_len: int | None = Field(default=None, description="overrides training.seq_len")
+    steps: int | None = Field(default=None, description="overrides training.steps")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Model:
+        need = {"scratch": self.scratch, "wheel": self.source, "hub": self.repo}[self.kind]
+        if need is None:
+            raise ValueError(
+                f"a model of kind {self.kind} needs its {dict(scratch='scratch', wheel='source', hub='repo')[self.kind]} field"
+            )
+        return self
+
+
+class Arm(Strict):
+    """One way to convert: the method's name in the tables and the conversion's settings."""
+
+    method: str
+    strategy: Literal["high", "low", "uniform", "2-norm", "all", "none"] = Field(
+        description="all: keep every pair; none: NoPE"
+    )
+    d_kv: int | None = Field(
+        default=None, description="per KV head, at d_h=64; scaled with the model's own d_h. None: partial RoPE only"
+    )
+    svd: Literal["joint", "split", "random"] = Field(
+        default="joint", description="random: a control, an orthonormal basis that knows nothing of the weights"
+    )
+    convert: bool = Field(default=True, description="false: the original model, for the base-FT arm")
+    train: bool = True
+    benchmark: bool = Field(default=False, description="also runs the benchmarks of stage `benchmark`")
+
+    def setting(self, point: str) -> str:
+        """Return the table's setting for a point of the run such as start, step=20 or final."""
+        return f"d_kv={self.d_kv},{point}" if self.d_kv else point
+
+
+class Calibration(Strict):
+    """How much training text the 2-norm statistics see."""
+
+    sequences: int = Field(gt=0)
+    seq_len: int = Field(gt=0)
+
+
+class Training(Strict):
+    """The fine-tuning budget and the paper's schedule."""
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    seq_len: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    warmup_fraction: float = Field(ge=0, le=1)
+    decay_fraction: float = Field(ge=0, le=1)
+    weight_decay: float = Field(ge=0)
+    dtype: Literal["float32", "bfloat16", "autocast"]
+    trainable: Literal["all", "attention"] = "all"
+    distill_steps: int = Field(
+        default=0, ge=0, description="layer-wise distillation steps before the fine-tuning (ours)"
+    )
+    eval_every: int = Field(gt=0, description="steps between held-out scores")
+
+
+class Heldout(Strict):
+    """Held-out windows for bits per byte and KL."""
+
+    windows: int = Field(gt=0)
+    window_tokens: int = Field(gt=1)
+    curve_windows: int = Field(gt=0, description="windows scored at each point of the curve")
+
+
+class Benchmarks(Strict):
+    """Budgets of the benchmark stage; a zero limit skips the benchmark and says so."""
+
+    commonsense_limit: int = Field(ge=0)
+    longbench_limit: int = Field(ge=0)
+    longbench_max_length: int = Field(gt=0)
+    longbench_max_new_tokens: int | None = Field(
+        default=None, description="cap on the official answer length; None keeps the official one"
+    )
+    needle_lengths: list[int]
+    needle_depths: list[float]
+    continuation_windows: int = Field(gt=0)
+    continuation_prefix: int = Field(gt=0)
+    continuation_tokens: int = Field(gt=1)
+    quant_residual: int = Field(gt=0, description="tokens kept in full precision by the quantised caches")
+
+
+class CorpusPlan(Strict):
+    """Bytes taken from each source of text."""
+
+    max_bytes: dict[str, int]
+
+
+class Plan(Strict):
+    """One scale of the recipe, resolved."""
+
+    models: dict[str, Model]
+    rope_fraction: float = Field(
+        gt=0, le=0.5, description="r = rope_fraction * d_h pairs keep their rotation; the paper: 1/16"
+    )
+    arms: list[Arm]
+    corpus: CorpusPlan
+    calibration: Calibration
+    training: Training
+    heldout: Heldout
+    benchmarks: Benchmarks
+    seeds: int = Field(ge=1)
+    shards: int = Field(ge=1, description="jobs over which the arms are spread")
+    data_seed: int = 0
+
+    @model_validator(mode="after")
+    def _unique(self) -> Plan:
+        names = [(arm.method, arm.d_kv) for arm in self.arms]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"arms: {sorted(map(str, twice))} appear twice; give each arm its own method or d_kv")
+        return self
+
+    def shard(self, index: int) -> list[Arm]:
+        """Return the arms of shard `index` of `shards` (round robin, so that costs even out)."""
+        return self.arms[index :: self.shards]
+
+
+def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
+    """Read and check the plan of one scale; `seeds` and `effort` add evidence (arms and seeds, items)."""
+    plan = load_plan(recipe, scale=scale, model=Plan)
+    if seeds is not None:
+        plan = plan.model_copy(update={"seeds": seeds})
+    if effort > 1:
+        held = plan.heldout.model_copy(update={"windows": plan.heldout.windows * effort})
+        bench = plan.benchmarks.model_copy(
+            update={
+                "commonsense_limit": plan.benchmarks.commonsense_limit * effort,
+                "longbench_limit": plan.benchmarks.longbench_limit * effort,
+                "continuation_windows": plan.benchmarks.continuation_windows * effort,
+            }
+        )
+        training = plan.training.model_copy(update={"steps": plan.training.steps * effort})
+        plan = plan.model_copy(update={"heldout": held, "benchmarks": bench, "training": training})
+    return plan

@@ -1,0 +1,1 @@
+"""Tidy rows, claims with verdicts, and everything rendered from them."""

@@ -1,0 +1,112 @@
+"""From items to the table: one row per number, the paper's value beside ours, claims with verdicts.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from galley.artifact import atomic_path
+from galley.stats import weighted_mean
+from galley.tables.claims import Claim, load_claims
+from galley.tables.rows import read_items
+from galley.tables.verdicts import judge
+
+COLUMNS = [
+    "paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit", "higher_is_better", "value", "ci_low",
+    "ci_high", "ci_method", "n_items", "n_seeds", "backend", "device", "reported", "reported_source", "claim_id",
+    "verdict", "status", "reason", "run_ids",
+]  # fmt: skip
+LOWER_IS_BETTER = {"bits_per_byte", "kl_to_original", "answer_nll", "max_abs_diff", "joint_minus_split_error", "kept_fraction",
+                   "params_M", "params_B", "ms_per_token"}  # fmt: skip
+KEYS = ["paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit"]
+
+
+def make_table(
+    *,
+    items: list[Path],
+    runs: list[Path],
+    claims: Path,
+    paper_values: Path,
+    recipe: str,
+    scale: str,
+    out: Path,
+    claims_out: Path,
+) -> None:
+    """Write the table and the judged claims of one recipe at one scale."""
+    rows = read_items(items)
+    rows = rows[rows["scale"] == scale]
+    declared = load_claims(claims)
+    judged = judge(declared, rows, scale=scale)
+    paper = pd.read_csv(paper_values, dtype={"setting": "str"}, keep_default_na=False)
+    table = build_table(rows, judged, declared, paper)
+    for frame, path in ((judged, claims_out), (table, out)):
+        with atomic_path(path) as part:
+            frame.to_csv(part, index=False, float_format="%.6g")
+
+
+def build_table(items: pd.DataFrame, judged: pd.DataFrame, claims: list[Claim], paper: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per (model, method, setting, metric), then the paper's numbers that we did not run."""
+    rows = [
+        _row(dict(zip(KEYS, key, strict=True)), group) for key, group in items.groupby(KEYS, sort=True, dropna=False)
+    ]
+    verdicts = dict(zip(judged["claim_id"], judged["verdict"], strict=True))
+    for row in rows:
+        mine = [claim.id for claim in claims if _about(claim, row)]
+        row["claim_id"] = " ".join(mine)
+        row["verdict"] = " ".join(verdicts[name] for name in mine)
+    ours = {(r["model"], r["method"], r["setting"], r["benchmark"], r["metric"]): r for r in rows}
+    scale = items["scale"].iloc[0]
+    name = items["paper"].iloc[0]
+    for value in paper.to_dict("records"):
+        key = paper_key(value)
+        if key in ours:
+            ours[key] |= {"reported": float(value["value"]), "reported_source": value["source"]}
+            continue
+        rows.append({"paper": name, "scale": scale, "model": value["model"], "method": value["method"], "setting": value["setting"],
+                     "benchmark": value["benchmark"], "metric": value["metric"], "higher_is_better": value["metric"] not in LOWER_IS_BETTER,
+                     "reported": float(value["value"]), "reported_source": value["source"], "status": "not_run",
+                     "reason": "needs the paper's models and budget"})  # fmt: skip
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def paper_key(value: dict) -> tuple[str, str, str, str, str]:
+    """Return a paper row's key in our names: Table 4 calls its methods settings."""
+    if value["table"] == "T4":
+        return (value["model"], value["setting"], "", "params", value["metric"])
+    return (value["model"], value["method"], value["setting"], value["benchmark"], value["metric"])
+
+
+def _about(claim: Claim, row: dict) -> bool:
+    sides = [side for side in (claim.lhs, claim.rhs, *(p.rows for p in claim.points or ())) if side is not None]
+    return any(
+        side.method == row["method"] and side.benchmark == row["benchmark"] and side.metric == row["metric"]
+        and side.setting in (None, row["setting"]) and side.model in (None, row["model"])
+        for side in sides
+    )  # fmt: skip
+
+
+def _row(key: dict, group: pd.DataFrame) -> dict:
+    """Return the estimate of one number: seeds averaged within items, then the weighted mean."""
+    good = group[group["status"] == "ok"]
+    row = {**key, "higher_is_better": key["metric"] not in LOWER_IS_BETTER, "run_ids": " ".join(sorted(set(group["run_id"]))),
+           "backend": group["backend"].iloc[0], "device": group["device"].iloc[0]}  # fmt: skip
+    if not len(good):
+        return {**row, "status": group["status"].iloc[0], "reason": group["reason"].iloc[0]}
+    scores = good.pivot(index="seed", columns="item_id", values="score").dropna(axis=1)
+    weights = good.groupby("item_id")["weight"].first().loc[scores.columns]
+    seed = zlib.crc32(" ".join(str(v) for v in key.values()).encode())
+    e = weighted_mean(scores.to_numpy(float), weights.to_numpy(float), seed=seed)
+    dropped = good["item_id"].nunique() - scores.shape[1]
+    return {**row, "value": e.value, "ci_low": e.low, "ci_high": e.high, "ci_method": e.method, "n_items": e.n_items, "n_seeds": e.n_seeds,
+            "status": "ok", "reason": f"{dropped} items are not in every seed" if dropped else ""}  # fmt: skip
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a cell is empty."""
+    return value is None or (isinstance(value, float) and bool(np.isnan(value))) or value == ""
