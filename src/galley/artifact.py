@@ -45,9 +45,7 @@ def sha256_tree(path: Path) -> str:
     path = Path(path)
     if path.is_file():
         return sha256_file(path)
-    names = sorted(
-        p for p in path.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.name.startswith(".snakemake")
-    )
+    names = sorted(p for p in path.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.name.startswith(".snakemake"))
     return digest([(str(p.relative_to(path)), sha256_file(p)) for p in names])
 
 
@@ -62,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.chmod(0o644)
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -78,7 +76,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         part.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)
-        os.replace(part, path)
+        part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -184,9 +184,7 @@ def convert_mla(
     svd: Annotated[str, typer.Option(help="joint or split")] = "joint",
     balance: Annotated[str, typer.Option(help="balanced (paper) or one_sided (authors' code)")] = "balanced",
     expand_gqa: Annotated[bool, typer.Option(help="repeat KV heads to MHA first")] = False,
-    calibration: Annotated[
-        Path | None, typer.Option(help="text file or .jsonl for 2-norm; default: the standard library's text")
-    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="text file or .jsonl for 2-norm; default: the standard library's text")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16")] = "float32",
     revision: Annotated[str | None, typer.Option(help="hub commit, 40 hex digits")] = None,
 ) -> None:
@@ -265,12 +263,8 @@ def claims_check(recipe: str, scale: ScaleOption = "laptop", results: Path = Pat
 def bench(
     recipe: str,
     out: Annotated[Path, typer.Option()] = Path("results/bench_mha2mla.csv"),
-    model: Annotated[Path, typer.Option(help="the base model's directory")] = Path(
-        "results/laptop/models/smollm2-135m-instruct"
-    ),
-    parts: Annotated[
-        str, typer.Option(help="comma-separated: decode, convert, train, workflow")
-    ] = "decode,convert,train",
+    model: Annotated[Path, typer.Option(help="the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
+    parts: Annotated[str, typer.Option(help="comma-separated: decode, convert, train, workflow")] = "decode,convert,train",
 ) -> None:
     """Measure ratios against named peers, interleaved in one run."""
     if recipe != "mha2mla":
@@ -286,7 +280,7 @@ def _spread(argv: list[str]) -> list[str]:
     flag = None
     for word in argv:
         if word in ("--items", "--runs"):
-            flag, first = word, True
+            flag = word
             continue
         if word.startswith("--"):
             flag = None

@@ -62,10 +62,7 @@ def load_plan(path: Path, *, scale: str, model: type[P]) -> P:
 def merge(base: Any, over: Any) -> Any:
     """Merge two trees of mappings: `over` wins, lists and scalars are replaced whole."""
     if isinstance(base, dict) and isinstance(over, dict):
-        return {
-            key: merge(base.get(key), over[key]) if key in over else base[key]
-            for key in [*base, *(k for k in over if k not in base)]
-        }
+        return {key: merge(base.get(key), over[key]) if key in over else base[key] for key in [*base, *(k for k in over if k not in base)]}
     return over
 
 
@@ -82,9 +79,7 @@ def _read(path: Path) -> tuple[yaml.Node, dict[str, Any]]:
     return node, raw
 
 
-def _validate(
-    model: type[P], raw: dict[str, Any], *, node: yaml.Node, path: Path, prefix: tuple[tuple[str, ...], ...]
-) -> P:
+def _validate(model: type[P], raw: dict[str, Any], *, node: yaml.Node, path: Path, prefix: tuple[tuple[str, ...], ...]) -> P:
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -57,9 +57,7 @@ def slope(x: Array, series: Array, weights: Array, *, seed: int, alpha: float = 
     x = np.asarray(x, float)
     centred = (x - x.mean()) / np.square(x - x.mean()).sum()
     # A slope is linear in the means, hence a weighted mean of per-item slopes: the same bootstrap serves.
-    return _bootstrap(
-        np.tensordot(centred, np.asarray(series, float), axes=1), np.asarray(weights, float), seed=seed, alpha=alpha
-    )
+    return _bootstrap(np.tensordot(centred, np.asarray(series, float), axes=1), np.asarray(weights, float), seed=seed, alpha=alpha)
 
 
 def _bootstrap(values: Array, weights: Array, *, seed: int, alpha: float) -> Estimate:

@@ -17,6 +17,9 @@ BLOCK = 256  # tokens by which a full buffer grows, at least
 class LatentLayer(DynamicLayer):
     """One layer's latent cache; `keys` and `values` are views of buffers with room to grow."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         """Append k_rope (batch, kv heads, new, 2r) and c_kv (batch, 1, new, R); return all of both."""
         if not self.is_initialized:

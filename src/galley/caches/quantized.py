@@ -33,9 +33,7 @@ class RtnLayer(QuantizedLayer):
 LAYERS = {"hqq": (HQQQuantizedLayer, (2, 4)), "quanto": (QuantoQuantizedLayer, (2, 4)), "rtn": (RtnLayer, (1, 2, 4, 8))}
 
 
-def make_quantized_cache(
-    model: PreTrainedModel, *, backend: str, nbits: int, group: int = 64, residual_length: int = 128
-) -> Cache:
+def make_quantized_cache(model: PreTrainedModel, *, backend: str, nbits: int, group: int = 64, residual_length: int = 128) -> Cache:
     """Return an empty quantised cache for `model`; pass it as `past_key_values`.
 
     GalleyError for an unknown backend or width, or when the backend's package is not installed.
@@ -46,14 +44,9 @@ def make_quantized_cache(
     if nbits not in widths:
         raise GalleyError(f"nbits is {nbits}; {backend} takes {', '.join(map(str, widths))}")
     try:
-        layers = [
-            layer(nbits=nbits, q_group_size=group, residual_length=residual_length)
-            for _ in range(model.config.num_hidden_layers)
-        ]
+        layers = [layer(nbits=nbits, q_group_size=group, residual_length=residual_length) for _ in range(model.config.num_hidden_layers)]
     except ImportError as error:
-        raise GalleyError(
-            f"cache backend {backend!r} needs its package: pip install 'galley[quant]' ({error})"
-        ) from None
+        raise GalleyError(f"cache backend {backend!r} needs its package: pip install 'galley[quant]' ({error})") from None
     return Cache(layers=layers)
 
 

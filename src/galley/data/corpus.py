@@ -87,13 +87,9 @@ def split_of(document: dict[str, str], *, seed: int) -> str:
     return "calibration" if point < SPLITS["heldout"] + SPLITS["calibration"] else "train"
 
 
-def prepare_corpus(
-    *, out: Path, shakespeare: Path | None, essays: Path | None, seed: int, max_bytes: dict[str, int]
-) -> None:
+def prepare_corpus(*, out: Path, shakespeare: Path | None, essays: Path | None, seed: int, max_bytes: dict[str, int]) -> None:
     """Write {train,calibration,heldout}.jsonl and corpus.json, which says which text was used."""
-    documents = stdlib_documents(max_bytes=max_bytes.get("stdlib", 0)) + pydoc_documents(
-        max_bytes=max_bytes.get("pydoc", 0)
-    )
+    documents = stdlib_documents(max_bytes=max_bytes.get("stdlib", 0)) + pydoc_documents(max_bytes=max_bytes.get("pydoc", 0))
     documents += folder_documents(shakespeare, source="shakespeare", max_bytes=max_bytes.get("shakespeare", 0))
     documents += folder_documents(essays, source="essays", max_bytes=max_bytes.get("essays", 0))
     splits: dict[str, list[dict[str, str]]] = {"train": [], "calibration": [], "heldout": []}

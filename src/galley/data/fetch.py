@@ -83,9 +83,7 @@ def check(path: Path, entry: FileEntry, *, what: str) -> None:
     """Compare a file with its registered digest; a mismatch is an error, never a reason to go on."""
     got = sha256_file(path)
     if got != entry.sha256:
-        raise GalleyError(
-            f"{what} has sha256 {got}, but {entry.sha256} is registered; delete {path} and fetch again, or replace the file"
-        )
+        raise GalleyError(f"{what} has sha256 {got}, but {entry.sha256} is registered; delete {path} and fetch again, or replace the file")
 
 
 def _supply(origin: Any, source: Source, *, name: str, mirror: Path | None) -> dict[str, Path]:
@@ -158,11 +156,11 @@ def _extract(archive: Path, member: str, out: Path) -> None:
             shutil.copyfileobj(data, target)
         return
     with tarfile.open(archive) as tar:
-        data = tar.extractfile(member)
-        if data is None:
+        found = tar.extractfile(member)
+        if found is None:
             raise GalleyError(f"{archive.name} has no file {member}")
         with out.open("wb") as target:
-            shutil.copyfileobj(data, target)
+            shutil.copyfileobj(found, target)
 
 
 def download(url: str, path: Path, entry: FileEntry) -> None:
@@ -180,13 +178,11 @@ def download(url: str, path: Path, entry: FileEntry) -> None:
     except GalleyError:
         part.unlink()  # a wrong part must not be resumed
         raise
-    os.replace(part, path)
+    part.replace(path)
 
 
 @retry(
-    retry=retry_if_exception_type(
-        (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    ),
+    retry=retry_if_exception_type((requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)),
     stop=stop_after_attempt(3),
     wait=wait_exponential(multiplier=0.2, max=4),
     reraise=True,

@@ -34,9 +34,7 @@ class Package(Strict):
     kind: Literal["package"]
     project: str
     version: str
-    archive_sha256: Sha = Field(
-        description="of the distribution itself, checked before anything of it is unpacked or built"
-    )
+    archive_sha256: Sha = Field(description="of the distribution itself, checked before anything of it is unpacked or built")
     sdist: bool = False
     members: dict[str, str] = Field(description="file name of the source -> path inside the distribution")
 
@@ -104,7 +102,5 @@ def load_sources(path: Path) -> dict[str, Source]:
         except ValidationError as error:
             fault = error.errors()[0]
             field = ".".join(str(part) for part in fault["loc"])
-            raise GalleyError(
-                f"{path}: source {name!r}: {field}: {fault['msg']} (got {fault.get('input')!r})"
-            ) from None
+            raise GalleyError(f"{path}: source {name!r}: {field}: {fault['msg']} (got {fault.get('input')!r})") from None
     return sources

@@ -20,7 +20,7 @@ def tensors_of(value: Any, *, seen: set[int] | None = None) -> list[torch.Tensor
     if isinstance(value, torch.Tensor) and type(value) in (torch.Tensor, torch.nn.Parameter):
         return [value]
     if isinstance(value, torch.Tensor):  # a tensor subclass (quanto) keeps its parts as attributes
-        names, _ = value.__tensor_flatten__()
+        names, _ = value.__tensor_flatten__()  # type: ignore[attr-defined]
         return [t for name in names for t in tensors_of(getattr(value, name), seen=seen)]
     if isinstance(value, list | tuple):
         return [t for part in value for t in tensors_of(part, seen=seen)]

@@ -36,7 +36,7 @@ def cloze(task: str, item: dict[str, Any]) -> dict[str, Any]:
         return {
             "prompt": text,
             "choices": [f" {clean(e)}" for e in item["endings"]],
-            "gold": int(item.get("label", item.get("expected_index"))),
+            "gold": int(item["label"] if "label" in item else item["expected_index"]),
         }
     if task == "winogrande":
         start, end = item["sentence"].split("_")
@@ -119,9 +119,7 @@ def _hits(lm: Any, docs: list[dict[str, Any]], *, name: str) -> list[bool]:
             "metric_list": [{"metric": "acc"}],
         }
         manager = TaskManager(include_defaults=False)
-        result = lm_eval.simple_evaluate(
-            model=lm, tasks=[task], task_manager=manager, bootstrap_iters=0, log_samples=True
-        )
+        result = lm_eval.simple_evaluate(model=lm, tasks=[task], task_manager=manager, bootstrap_iters=0, log_samples=True)
     samples = sorted(result["samples"][f"galley_{name}"], key=lambda s: s["doc_id"])
     hits = []
     for sample, doc in zip(samples, docs, strict=True):

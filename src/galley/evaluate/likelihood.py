@@ -84,9 +84,7 @@ def score_windows(
             theirs = None if reference is None else reference.model(ids, use_cache=False).last_hidden_state[:, :-1]
         for i in range(len(ids)):
             name, size = windows.names[start + i], float(windows.token_bytes[start + i, 1:].sum())
-            nll, kl = _window(
-                model, hidden[i], ids[i, 1:], reference=reference, theirs=None if theirs is None else theirs[i]
-            )
+            nll, kl = _window(model, hidden[i], ids[i, 1:], reference=reference, theirs=None if theirs is None else theirs[i])
             rows.append(_row("heldout", "bits_per_byte", "bits/byte", name, nll / math.log(2) / size, size))
             if reference is not None:
                 n = len(ids[i]) - 1

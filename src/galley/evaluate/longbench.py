@@ -58,9 +58,7 @@ def build_prompt(
     if protocol == "official" and len(ids) > limit:
         # The official script decodes the two halves and tokenises the text again.
         half = limit // 2
-        text = tokenizer.decode(ids[:half], skip_special_tokens=True) + tokenizer.decode(
-            ids[-half:], skip_special_tokens=True
-        )
+        text = tokenizer.decode(ids[:half], skip_special_tokens=True) + tokenizer.decode(ids[-half:], skip_special_tokens=True)
         return tokenizer(text, add_special_tokens=True)["input_ids"]
     return middle_cut(ids, limit)
 
@@ -82,14 +80,10 @@ def evaluate_longbench(
     for task in METRICS:
         items = task_items.get(task)
         if not items or task not in prompts or limit == 0:
-            rows.append(
-                not_run(f"longbench_{task}", "score", "fraction", "data: out of reach (neither mirror nor hub)")
-            )
+            rows.append(not_run(f"longbench_{task}", "score", "fraction", "data: out of reach (neither mirror nor hub)"))
             continue
         for i, item in enumerate(tqdm(items[:limit], desc=task, disable=None)):
-            ids = build_prompt(
-                item, prompts[task], tokenizer, protocol=protocol, max_length=max_length, answer_tokens=maxlen[task]
-            )
+            ids = build_prompt(item, prompts[task], tokenizer, protocol=protocol, max_length=max_length, answer_tokens=maxlen[task])
             text = _generate(model, tokenizer, ids, new_tokens=maxlen[task], newline_stop=protocol == "official" and task == "samsum",
                              make_cache=make_cache)  # fmt: skip
             value = score(task, text, item["answers"], item.get("all_classes") or ())

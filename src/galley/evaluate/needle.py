@@ -32,9 +32,7 @@ def build_needle_prompt(
     answer = ids_of(f" {number}")
     room = length - len(needle) - len(question) - ANSWER_TOKENS
     if room < 16:
-        raise GalleyError(
-            f"needle length is {length} tokens, which leaves {room} for the haystack; use at least {length - room + 16}"
-        )
+        raise GalleyError(f"needle length is {length} tokens, which leaves {room} for the haystack; use at least {length - room + 16}")
     hay: list[int] = []
     for text in haystack:
         hay += ids_of(text[: 12 * room])
@@ -71,12 +69,8 @@ def evaluate_needles(
         for depth in depths:
             city = CITIES[int(torch.randint(len(CITIES), (), generator=generator))]
             number = int(torch.randint(10_000, 100_000, (), generator=generator))
-            prompt, answer = build_needle_prompt(
-                haystack, tokenizer, length=length, depth=depth, city=city, number=number
-            )
-            hit, nll = _read_back(
-                model, tokenizer, prompt, answer, number=number, cache=make_cache() if make_cache else None
-            )
+            prompt, answer = build_needle_prompt(haystack, tokenizer, length=length, depth=depth, city=city, number=number)
+            hit, nll = _read_back(model, tokenizer, prompt, answer, number=number, cache=make_cache() if make_cache else None)
             for metric, unit, value in (("keyword_recall", "fraction", hit), ("answer_nll", "nats/token", nll)):
                 rows.append({"benchmark": "needle", "metric": metric, "unit": unit, "item_id": f"len={length},depth={depth}",
                              "score": value, "weight": 1.0, "status": "ok", "reason": ""})  # fmt: skip

@@ -40,9 +40,7 @@ def convert_gguf(gguf: Path, *, out: Path, name: str, dtype: torch.dtype) -> Non
         with torch.no_grad():
             gap = float((again(ids).logits - before).abs().max())
         if gap != 0:
-            raise GalleyError(
-                f"the model reloaded from {gguf.name} differs from the one saved: largest logit difference {gap}"
-            )
+            raise GalleyError(f"the model reloaded from {gguf.name} differs from the one saved: largest logit difference {gap}")
         reread = AutoTokenizer.from_pretrained(part, local_files_only=True)(PROBE)["input_ids"]
         if reread != ids[0].tolist():
             raise GalleyError(f"the tokenizer reloaded from {gguf.name} splits the probe text differently")

@@ -16,9 +16,7 @@ from galley.artifact import GalleyError
 def load_model(path: Path, *, dtype: torch.dtype, device: str = "cpu", attn: str = "sdpa") -> PreTrainedModel:
     """Return a causal LM from a local directory, in eval mode; GalleyError when there is none."""
     if not (Path(path) / "config.json").exists():
-        raise GalleyError(
-            f"no model at {path}: it has no config.json; make it with `galley prepare-model` or `convert-mla`"
-        )
+        raise GalleyError(f"no model at {path}: it has no config.json; make it with `galley prepare-model` or `convert-mla`")
     model = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,

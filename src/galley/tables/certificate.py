@@ -19,22 +19,16 @@ from galley.tables.verdicts import AGREES
 SECTIONS = ("Deviations", "Ambiguities settled")
 
 
-def write_certificate(
-    table_csv: Path, claims_csv: Path, *, runs: list[Path], readme: Path, recipe: str, scale: str, out: Path
-) -> None:
+def write_certificate(table_csv: Path, claims_csv: Path, *, runs: list[Path], readme: Path, recipe: str, scale: str, out: Path) -> None:
     """Write <out>.md and <out>.html."""
     claims = pd.read_csv(claims_csv, keep_default_na=False)
     table = pd.read_csv(table_csv, keep_default_na=False, na_values=[""])
     text = certificate(table, claims, read_runs(runs), readme.read_text(encoding="utf-8"), recipe=recipe, scale=scale)
     write_text(out.with_suffix(".md"), text)
-    write_text(
-        out.with_suffix(".html"), page(f"Certificate: {recipe} at {scale} scale", f"<pre>{html.escape(text)}</pre>")
-    )
+    write_text(out.with_suffix(".html"), page(f"Certificate: {recipe} at {scale} scale", f"<pre>{html.escape(text)}</pre>"))
 
 
-def certificate(
-    table: pd.DataFrame, claims: pd.DataFrame, runs: pd.DataFrame, readme: str, *, recipe: str, scale: str
-) -> str:
+def certificate(table: pd.DataFrame, claims: pd.DataFrame, runs: pd.DataFrame, readme: str, *, recipe: str, scale: str) -> str:
     """Return the certificate as Markdown."""
     counts = claims["verdict"].value_counts()
     lines = [f"{n} {verdict}" for verdict, n in counts.items()]

@@ -81,9 +81,7 @@ class Claim(Strict):
     scales: list[Literal["smoke", "laptop", "paper"]]
     not_run_reason: str = "this scale cannot test it"
     controls: list[Control]
-    expect: dict[str, list[str]] = Field(
-        default_factory=dict, description="per scale, the verdicts that are no regression"
-    )
+    expect: dict[str, list[str]] = Field(default_factory=dict, description="per scale, the verdicts that are no regression")
 
     @model_validator(mode="after")
     def _shape(self) -> Claim:
@@ -123,9 +121,7 @@ def check_file(claims_csv: Path, claims_yaml: Path, scale: str) -> list[str]:
     judged = pd.read_csv(claims_csv, keep_default_na=False).set_index("claim_id")
     scales = set(judged["scale"])
     if scales != {scale}:
-        raise GalleyError(
-            f"{claims_csv} is of scale {', '.join(scales)}, not {scale}; pass --scale or make the table again"
-        )
+        raise GalleyError(f"{claims_csv} is of scale {', '.join(scales)}, not {scale}; pass --scale or make the table again")
     problems = []
     for claim in load_claims(claims_yaml):
         if claim.id not in judged.index:
@@ -135,9 +131,7 @@ def check_file(claims_csv: Path, claims_yaml: Path, scale: str) -> list[str]:
         allowed = claim.expect.get(scale)
         tolerated = row["verdict"] == "inconclusive" and not claim.exact
         if allowed and row["verdict"] not in allowed and not tolerated:
-            problems.append(
-                f"{claim.id}: verdict is {row['verdict']}, expected {' or '.join(allowed)} ({row['reason']})"
-            )
+            problems.append(f"{claim.id}: verdict is {row['verdict']}, expected {' or '.join(allowed)} ({row['reason']})")
         if row["verdict"] != "not_run" and row["controls_flipped"] != row["controls_run"]:
             problems.append(f"{claim.id}: a control did not flip it: {row['controls']}")
     return problems

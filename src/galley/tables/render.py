@@ -51,9 +51,7 @@ def pivot(table: pd.DataFrame) -> pd.DataFrame:
     ours["cell"] = [_cell(row) for row in ours.to_dict("records")]
     ours["column"] = ours["benchmark"] + " " + ours["metric"]
     ours["setting"] = ours["setting"].fillna("")
-    wide = ours.pivot_table(
-        index=["model", "method", "setting"], columns="column", values="cell", aggfunc="first", sort=False
-    )
+    wide = ours.pivot_table(index=["model", "method", "setting"], columns="column", values="cell", aggfunc="first", sort=False)
     return wide.sort_index().fillna("")
 
 
@@ -106,15 +104,13 @@ def to_markdown(table: pd.DataFrame, claims: pd.DataFrame) -> str:
     """Return the Markdown form: the pivot, the claims, the footer."""
     wide = pivot(table).reset_index()
     title = f"# {table['paper'].iloc[0]} at {table['scale'].iloc[0]} scale"
-    return (
-        "\n\n".join([title, markdown_table(wide), "## Claims", markdown_table(claims_frame(claims)), footer(table)])
-        + "\n"
-    )
+    return "\n\n".join([title, markdown_table(wide), "## Claims", markdown_table(claims_frame(claims)), footer(table)]) + "\n"
 
 
 def latex_escape(text: str) -> str:
     """Escape text for LaTeX."""
-    table = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+    table = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
+             "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
              "^": r"\textasciicircum{}"}  # fmt: skip
     return "".join(table.get(ch, ch) for ch in text)
 
@@ -143,15 +139,16 @@ def to_html(table: pd.DataFrame, claims: pd.DataFrame) -> str:
 
 def _html_table(frame: pd.DataFrame) -> str:
     head = "".join(f"<th>{html.escape(str(c))}</th>" for c in frame.columns)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in frame.to_numpy()
-    )
+    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in frame.to_numpy())
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
 
 
 def page(title: str, body: str) -> str:
     """Return an HTML page with the house style."""
-    style = "body{font:15px/1.5 Georgia,serif;margin:2em auto;max-width:80em;padding:0 1em}table{border-collapse:collapse;font-size:13px}" \
-            "th,td{padding:3px 8px;text-align:left;border-bottom:1px solid #ddd}thead th{border-bottom:2px solid #333}"  # fmt: skip
-    return f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{style}</style></head>' \
-           f"\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"  # fmt: skip
+    style = (
+        "body{font:15px/1.5 Georgia,serif;margin:2em auto;max-width:80em;padding:0 1em}"
+        "table{border-collapse:collapse;font-size:13px}"
+        "th,td{padding:3px 8px;text-align:left;border-bottom:1px solid #ddd}thead th{border-bottom:2px solid #333}"
+    )
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{style}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n'

@@ -52,9 +52,7 @@ def make_table(
 
 def build_table(items: pd.DataFrame, judged: pd.DataFrame, claims: list[Claim], paper: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (model, method, setting, metric), then the paper's numbers that we did not run."""
-    rows = [
-        _row(dict(zip(KEYS, key, strict=True)), group) for key, group in items.groupby(KEYS, sort=True, dropna=False)
-    ]
+    rows = [_row(dict(zip(KEYS, key, strict=True)), group) for key, group in items.groupby(KEYS, sort=True, dropna=False)]
     verdicts = dict(zip(judged["claim_id"], judged["verdict"], strict=True))
     for row in rows:
         mine = [claim.id for claim in claims if _about(claim, row)]

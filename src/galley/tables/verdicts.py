@@ -44,18 +44,14 @@ def grid(frames: Sequence[pd.DataFrame]) -> tuple[list[np.ndarray], np.ndarray]:
     """Return per frame its scores (seeds, items) on the items that all share, and those items' weights."""
     tables, weights = [], None
     for frame in frames:
-        table = frame.assign(key=frame["model"] + "|" + frame["item_id"]).pivot(
-            index="seed", columns="key", values="score"
-        )
+        table = frame.assign(key=frame["model"] + "|" + frame["item_id"]).pivot(index="seed", columns="key", values="score")
         tables.append(table)
         ours = frame.assign(key=frame["model"] + "|" + frame["item_id"]).groupby("key")["weight"].first()
         weights = ours if weights is None else weights
     shared = sorted(set.intersection(*(set(t.columns) for t in tables)))
     if not shared or weights is None:
         raise Missing("the compared rows share no items")
-    seeds = sorted(
-        set.intersection(*(set(t.index) for t in tables if len(t) > 1)) if any(len(t) > 1 for t in tables) else [0]
-    )
+    seeds = sorted(set.intersection(*(set(t.index) for t in tables if len(t) > 1)) if any(len(t) > 1 for t in tables) else [0])
     arrays = [(t if len(t) == 1 else t.loc[seeds])[shared].to_numpy(float) for t in tables]
     return arrays, weights.loc[shared].to_numpy(float)
 
@@ -94,11 +90,7 @@ def judge_claim(claim: Claim, items: pd.DataFrame, *, scale: str, control: Contr
         None: "inconclusive",
     }
     needed = items_needed(estimate, threshold=threshold) if holds is None else None
-    reason = (
-        ""
-        if holds is not None
-        else (f"about {needed} items would settle it" if needed else "the difference is too small to settle")
-    )
+    reason = "" if holds is not None else (f"about {needed} items would settle it" if needed else "the difference is too small to settle")
     return _verdict(names[holds], estimate=estimate, reason=reason, needed=needed)
 
 
@@ -152,10 +144,7 @@ def judge(claims: Sequence[Claim], items: pd.DataFrame, *, scale: str) -> pd.Dat
     rows = []
     for claim in claims:
         main = judge_claim(claim, items, scale=scale)
-        outcomes = [
-            (control.name, judge_claim(claim, items, scale=scale, control=control)["verdict"])
-            for control in claim.controls
-        ]
+        outcomes = [(control.name, judge_claim(claim, items, scale=scale, control=control)["verdict"]) for control in claim.controls]
         ran = [(name, verdict) for name, verdict in outcomes if verdict != "not_run"]
         flipped = [name for name, verdict in ran if verdict not in AGREES]
         rows.append({

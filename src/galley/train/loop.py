@@ -68,9 +68,7 @@ def train(
     points = set(at_steps)
     model.to(torch.bfloat16 if config.dtype == "bfloat16" else torch.float32)
     params = _trainable(model, config.trainable)
-    optimizer = torch.optim.AdamW(
-        params, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(params, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True)
     key = digest([asdict(config), list(data.shape), int(data.sum())])
     first, log = _resume(model, optimizer, state=state, key=key)
     model.train()
@@ -120,9 +118,7 @@ def next_token_loss(model: PreTrainedModel, ids: torch.Tensor, *, chunk: int = 2
     return torch.stack(pieces).sum() / len(targets)
 
 
-def _piece(
-    weight: torch.Tensor, bias: torch.Tensor | None, hidden: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def _piece(weight: torch.Tensor, bias: torch.Tensor | None, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(F.linear(hidden, weight, bias).float(), targets, reduction="sum")
 
 
@@ -134,9 +130,7 @@ def _trainable(model: PreTrainedModel, which: str) -> list[torch.nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def _save(
-    model: PreTrainedModel, optimizer: torch.optim.Optimizer, *, state: Path, key: str, step: int, log: list
-) -> None:
+def _save(model: PreTrainedModel, optimizer: torch.optim.Optimizer, *, state: Path, key: str, step: int, log: list) -> None:
     """Keep weights, both moments and the log: tensors as safetensors, the rest as JSON."""
     moments = {}
     for i, entry in optimizer.state_dict()["state"].items():
@@ -149,9 +143,7 @@ def _save(
         (part / "state.json").write_text(json.dumps({"key": key, "step": step, "log": log}))
 
 
-def _resume(
-    model: PreTrainedModel, optimizer: torch.optim.Optimizer, *, state: Path | None, key: str
-) -> tuple[int, list]:
+def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, *, state: Path | None, key: str) -> tuple[int, list]:
     """Load a kept state if it is of the same run; return its step and log."""
     if state is None or not (state / "state.json").exists():
         return 0, []

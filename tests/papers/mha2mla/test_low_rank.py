@@ -25,9 +25,7 @@ def rebuilt(f, method):
 @given(n=st.integers(3, 12), m=st.integers(3, 12), half=st.integers(1, 5), seed=st.integers(0, 99))
 def test_joint_is_never_worse_than_split_at_equal_cache(n, m, half, seed):
     k, v = matrices(n, m, 14, seed)
-    assert (
-        squared_error(k, v, rank=2 * half, method="joint") <= squared_error(k, v, rank=2 * half, method="split") + 1e-9
-    )
+    assert squared_error(k, v, rank=2 * half, method="joint") <= squared_error(k, v, rank=2 * half, method="split") + 1e-9
 
 
 @pytest.mark.parametrize("method", ["joint", "split"])
@@ -54,8 +52,15 @@ def test_rank_above_full_is_padded():
 
 
 def test_parameter_counts_of_table_4():
-    printed = {("SmolLM-135M", "base"): 134.52, ("SmolLM-135M", "d_kv=32"): 130.99, ("SmolLM-135M", "d_kv=16"): 129.64,
-               ("SmolLM-135M", "d_kv=8"): 128.97, ("SmolLM-360M", "d_kv=16"): 347.38, ("Llama2-7B", "base"): 6.61, ("Llama2-7B", "d_kv=16"): 5.79}  # fmt: skip
+    printed = {
+        ("SmolLM-135M", "base"): 134.52,
+        ("SmolLM-135M", "d_kv=32"): 130.99,
+        ("SmolLM-135M", "d_kv=16"): 129.64,
+        ("SmolLM-135M", "d_kv=8"): 128.97,
+        ("SmolLM-360M", "d_kv=16"): 347.38,
+        ("Llama2-7B", "base"): 6.61,
+        ("Llama2-7B", "d_kv=16"): 5.79,
+    }
     got = {(r["model"], r["method"]): r["score"] for r in table4_rows()}
     assert len(got) == 16
     for key, value in printed.items():
@@ -69,7 +74,7 @@ def test_savings():
 
 
 def test_strategies():
-    kw = dict(d_h=16, n_kv=2, n_layers=1)
+    kw = {"d_h": 16, "n_kv": 2, "n_layers": 1}
     assert select_pairs("high", r=2, **kw)[0, 0].tolist() == [0, 1]
     assert select_pairs("low", r=2, **kw)[0, 1].tolist() == [6, 7]
     assert select_pairs("uniform", r=2, **kw)[0, 0].tolist() == [0, 4]

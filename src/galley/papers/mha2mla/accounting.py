@@ -77,10 +77,10 @@ def table4_rows() -> list[dict]:
 def count_parameters(shape: tuple[int, int, int, int, int, int, bool], *, d_kv: int | None) -> int:
     """Return the parameters of a model of this shape, converted to width d_kv or not (None)."""
     d, d_ff, layers, n_h, n_kv, vocab, tied = shape
-    common = dict(
-        hidden_size=d, intermediate_size=d_ff, num_hidden_layers=layers, num_attention_heads=n_h,
-        num_key_value_heads=n_kv, vocab_size=vocab, tie_word_embeddings=tied,
-    )  # fmt: skip
+    common = {
+        "hidden_size": d, "intermediate_size": d_ff, "num_hidden_layers": layers, "num_attention_heads": n_h,
+        "num_key_value_heads": n_kv, "vocab_size": vocab, "tie_word_embeddings": tied,
+    }  # fmt: skip
     d_h = d // n_h
     pairs = select_pairs("high", r=d_h // 16, d_h=d_h, n_kv=n_kv, n_layers=layers)
     with torch.device("meta"):

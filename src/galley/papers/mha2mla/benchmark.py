@@ -34,9 +34,7 @@ QUANTISERS = {
 }
 
 
-def run_benchmarks(
-    *, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str
-) -> None:
+def run_benchmarks(*, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str) -> None:
     """Write benchmark.items.parquet and .runs.csv for every arm that the recipe marks `benchmark`."""
     spec = spec_of(plan, model_name)
     tokenizer = load_tokenizer(base)
@@ -89,7 +87,8 @@ def commonsense(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan)
 
 def longbench(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -> pd.DataFrame:
     """LongBench by the paper's protocol on the tasks in reach."""
-    prompts, maxlen = ({}, {})
+    prompts: dict[str, str] = {}
+    maxlen: dict[str, int] = {}
     if present(sources / "longbench_config"):
         prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
     cap = plan.benchmarks.longbench_max_new_tokens
@@ -132,11 +131,7 @@ def continuation(model: PreTrainedModel, tokenizer, *, corpus: Path, plan: Plan)
         window_tokens=budget.continuation_prefix + budget.continuation_tokens,
         seed=plan.data_seed,
     )
-    frames = [
-        cached_continuation(model, windows, prefix_tokens=budget.continuation_prefix, make_cache=None).assign(
-            setting="16bit"
-        )
-    ]
+    frames = [cached_continuation(model, windows, prefix_tokens=budget.continuation_prefix, make_cache=None).assign(setting="16bit")]
     for setting, (backend, nbits) in QUANTISERS.items():
         residual = budget.quant_residual
 
@@ -144,9 +139,7 @@ def continuation(model: PreTrainedModel, tokenizer, *, corpus: Path, plan: Plan)
             return make_quantized_cache(model, backend=backend, nbits=nbits, residual_length=residual)
 
         frames.append(
-            cached_continuation(model, windows, prefix_tokens=budget.continuation_prefix, make_cache=make).assign(
-                setting=setting
-            )
+            cached_continuation(model, windows, prefix_tokens=budget.continuation_prefix, make_cache=make).assign(setting=setting)
         )
     return pd.concat(frames, ignore_index=True)
 

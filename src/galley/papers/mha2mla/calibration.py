@@ -19,9 +19,7 @@ from transformers import PreTrainedModel
 from galley.artifact import GalleyError, atomic_path
 
 
-def pair_norms(
-    model: PreTrainedModel, batches: Iterable[torch.Tensor], *, progress: bool = False
-) -> dict[str, torch.Tensor]:
+def pair_norms(model: PreTrainedModel, batches: Iterable[torch.Tensor], *, progress: bool = False) -> dict[str, torch.Tensor]:
     """Return mean pair norms {'q', 'k'}, each (layers, kv heads, d_h/2), over batches of ids (batch, tokens)."""
     config = model.config
     n_kv, n_h = config.num_key_value_heads, config.num_attention_heads
@@ -31,9 +29,7 @@ def pair_norms(
 
     def reader(name: str, layer: int):
         def hook(_module, _inputs, output: torch.Tensor) -> None:
-            halves = (
-                output.detach().float().unflatten(-1, (n_kv, -1, 2, d_h // 2))
-            )  # (batch, tokens, kv, group, 2, pairs)
+            halves = output.detach().float().unflatten(-1, (n_kv, -1, 2, d_h // 2))  # (batch, tokens, kv, group, 2, pairs)
             norms = halves.square().sum(dim=-2).sqrt().mean(dim=-2)
             sums[name][layer] += norms.sum(dim=(0, 1)).double()
 

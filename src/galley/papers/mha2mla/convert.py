@@ -20,7 +20,24 @@ from galley.papers.mha2mla.modeling import MlaAttention, MlaLlamaConfig, MlaLlam
 from galley.papers.mha2mla.partial_rope import head_rows, select_pairs
 
 CONVERTIBLE = ("llama", "qwen2", "mistral")
-COPIED = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "rope_parameters", "attention_dropout"]
+COPIED = [
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "tie_word_embeddings",
+    "rope_parameters",
+    "attention_dropout",
+]
 
 
 def check_convertible(source: Path | Any) -> None:
@@ -100,7 +117,7 @@ def convert_mla(
     return converted.eval()
 
 
-def _fill(new: MlaAttention, old: torch.nn.Module, *, pairs: torch.Tensor, repeat: int, balance: str) -> None:
+def _fill(new: MlaAttention, old: Any, *, pairs: torch.Tensor, repeat: int, balance: str) -> None:
     """Fill one layer's projections from the original's rows."""
     d_h, n_kv, config = new.head_dim, new.n_kv, new.config
     rows = [head_rows(pairs[j], d_h) for j in range(n_kv)]

@@ -196,9 +196,7 @@ def _run_arm(
         if points:
             base_curve = _value(original_score[original_score["item_id"].isin(curve.names)])
             for step, value in points:
-                frames.append(
-                    _fraction((points[0][1] - value) / (points[0][1] - base_curve), arm.setting(f"step={step}"))
-                )
+                frames.append(_fraction((points[0][1] - value) / (points[0][1] - base_curve), arm.setting(f"step={step}")))
     if arm.benchmark:
         keep.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(keep)

@@ -31,9 +31,7 @@ class Factors:
     up_v: torch.Tensor  # (n_kv d_h, R or R/2)
 
 
-def factor(
-    w_k_nope: torch.Tensor, w_v: torch.Tensor, *, rank: int, method: str = "joint", balance: str = "balanced"
-) -> Factors:
+def factor(w_k_nope: torch.Tensor, w_v: torch.Tensor, *, rank: int, method: str = "joint", balance: str = "balanced") -> Factors:
     """Factor key rows (n, d) and value rows (m, d) to a latent of `rank`; ranks above full are cut to full."""
     if method not in METHODS:
         raise GalleyError(f"svd is {method!r}; allowed: {', '.join(METHODS)}")
@@ -77,9 +75,7 @@ def squared_error(w_k_nope: torch.Tensor, w_v: torch.Tensor, *, rank: int, metho
     return float(lost / w_c.double().square().sum())
 
 
-def joint_minus_split_errors(
-    model: PreTrainedModel, *, rope_fraction: float, d_kv_fraction: float
-) -> list[tuple[float, float]]:
+def joint_minus_split_errors(model: PreTrainedModel, *, rope_fraction: float, d_kv_fraction: float) -> list[tuple[float, float]]:
     """Per layer, joint's squared error minus split's: at an equal cache, and with split at double cache (S_high)."""
     config = model.config
     d_h, n_kv = config.head_dim, config.num_key_value_heads

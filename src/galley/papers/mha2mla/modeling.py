@@ -57,7 +57,7 @@ class MlaAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.attention_dropout = config.attention_dropout
         self.is_causal = True
-        pairs = torch.tensor(config.rope_pairs[layer_idx], dtype=torch.long, device="cpu")
+        pairs = torch.tensor((config.rope_pairs or [])[layer_idx], dtype=torch.long, device="cpu")
         self.r = pairs.shape[-1]
         self.d_nope = self.head_dim - 2 * self.r
         # Not a buffer: it is in the config, and from_pretrained builds modules on the meta device.
@@ -143,9 +143,7 @@ class MlaAttention(nn.Module):
     def _attend(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, kwargs: dict
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         return attend(self, q, k, v, mask, dropout=dropout, scaling=self.scaling, **kwargs)
 
@@ -171,9 +169,7 @@ class MlaAttention(nn.Module):
         scores = scores.view(batch, n_h, n_q, -1)
         if mask is not None:
             mask = mask[..., : scores.shape[-1]]
-            scores = (
-                scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
-            )
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
         elif n_q > 1:
             n_k = scores.shape[-1]
             seen = torch.ones(n_q, n_k, dtype=torch.bool, device=scores.device).tril(n_k - n_q)
@@ -192,7 +188,7 @@ class MlaLlamaForCausalLM(LlamaForCausalLM):
     """Llama whose attention layers are MlaAttention; loads with AutoModelForCausalLM after `import galley`."""
 
     config_class = MlaLlamaConfig
-    _tp_plan: dict = {}
+    _tp_plan = None
 
     def __init__(self, config: MlaLlamaConfig) -> None:
         super().__init__(config)

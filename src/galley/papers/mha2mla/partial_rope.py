@@ -15,9 +15,7 @@ from galley.artifact import GalleyError
 STRATEGIES = ("high", "low", "uniform", "2-norm")
 
 
-def select_pairs(
-    strategy: str, *, r: int, d_h: int, n_kv: int, n_layers: int, scores: torch.Tensor | None = None
-) -> torch.Tensor:
+def select_pairs(strategy: str, *, r: int, d_h: int, n_kv: int, n_layers: int, scores: torch.Tensor | None = None) -> torch.Tensor:
     """Return the kept pairs, ascending, as (layers, kv heads, r); r = 0 is NoPE and r = d_h/2 is full RoPE.
 
     `scores` (layers, kv heads, d_h/2) ranks the pairs for 2-norm. GalleyError for an unknown

@@ -14,6 +14,8 @@ from pydantic import Field, model_validator
 
 from galley.recipe import Strict, load_plan
 
+FIELD_OF = {"scratch": "scratch", "wheel": "source", "hub": "repo"}  # what a model of each kind needs
+
 
 class ScratchModel(Strict):
     """A Llama-style model that is trained here, with its own tokenizer."""
@@ -52,9 +54,7 @@ class Model(Strict):
     def _complete(self) -> Model:
         need = {"scratch": self.scratch, "wheel": self.source, "hub": self.repo}[self.kind]
         if need is None:
-            raise ValueError(
-                f"a model of kind {self.kind} needs its {dict(scratch='scratch', wheel='source', hub='repo')[self.kind]} field"
-            )
+            raise ValueError(f"a model of kind {self.kind} needs its {FIELD_OF[self.kind]} field")
         return self
 
 
@@ -62,12 +62,8 @@ class Arm(Strict):
     """One way to convert: the method's name in the tables and the conversion's settings."""
 
     method: str
-    strategy: Literal["high", "low", "uniform", "2-norm", "all", "none"] = Field(
-        description="all: keep every pair; none: NoPE"
-    )
-    d_kv: int | None = Field(
-        default=None, description="per KV head, at d_h=64; scaled with the model's own d_h. None: partial RoPE only"
-    )
+    strategy: Literal["high", "low", "uniform", "2-norm", "all", "none"] = Field(description="all: keep every pair; none: NoPE")
+    d_kv: int | None = Field(default=None, description="per KV head, at d_h=64; scaled with the model's own d_h. None: partial RoPE only")
     svd: Literal["joint", "split", "random"] = Field(
         default="joint", description="random: a control, an orthonormal basis that knows nothing of the weights"
     )
@@ -99,9 +95,7 @@ class Training(Strict):
     weight_decay: float = Field(ge=0)
     dtype: Literal["float32", "bfloat16", "autocast"]
     trainable: Literal["all", "attention"] = "all"
-    distill_steps: int = Field(
-        default=0, ge=0, description="layer-wise distillation steps before the fine-tuning (ours)"
-    )
+    distill_steps: int = Field(default=0, ge=0, description="layer-wise distillation steps before the fine-tuning (ours)")
     eval_every: int = Field(gt=0, description="steps between held-out scores")
 
 
@@ -119,9 +113,7 @@ class Benchmarks(Strict):
     commonsense_limit: int = Field(ge=0)
     longbench_limit: int = Field(ge=0)
     longbench_max_length: int = Field(gt=0)
-    longbench_max_new_tokens: int | None = Field(
-        default=None, description="cap on the official answer length; None keeps the official one"
-    )
+    longbench_max_new_tokens: int | None = Field(default=None, description="cap on the official answer length; None keeps the official one")
     needle_lengths: list[int]
     needle_depths: list[float]
     continuation_windows: int = Field(gt=0)
@@ -140,9 +132,7 @@ class Plan(Strict):
     """One scale of the recipe, resolved."""
 
     models: dict[str, Model]
-    rope_fraction: float = Field(
-        gt=0, le=0.5, description="r = rope_fraction * d_h pairs keep their rotation; the paper: 1/16"
-    )
+    rope_fraction: float = Field(gt=0, le=0.5, description="r = rope_fraction * d_h pairs keep their rotation; the paper: 1/16")
     arms: list[Arm]
     corpus: CorpusPlan
     calibration: Calibration

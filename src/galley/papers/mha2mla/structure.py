@@ -125,14 +125,12 @@ def logit_rows(original: PreTrainedModel) -> list[dict]:
     reference = _logits(original, ids)
     config = original.config
     d_h = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    full = dict(strategy="high", r=d_h // 2)
+    full = {"strategy": "high", "r": d_h // 2}
     rows = []
 
     def add(method: str, setting: str, model: PreTrainedModel) -> None:
         gap = float((_logits(model, ids) - reference).abs().max())
-        rows.append(
-            {"method": method, "setting": setting, "benchmark": "logits", "metric": "max_abs_diff", "score": gap}
-        )
+        rows.append({"method": method, "setting": setting, "benchmark": "logits", "metric": "max_abs_diff", "score": gap})
 
     add("identity", "all_pairs", convert_mla(original, **full, d_kv=None))
     add("identity", "full_rank", convert_mla(original, **full, d_kv=2 * d_h))
@@ -186,9 +184,7 @@ def attention_rows(original: PreTrainedModel, *, plan: Plan) -> list[dict]:
             variants["control:latent_scale", "stepwise_vs_prefill"] = _stepwise(wrong, ids)
         for (method, setting), logits in variants.items():
             gap = float((logits - expanded).abs().max())
-            rows.append(
-                {"method": method, "setting": setting, "benchmark": "attention", "metric": "max_abs_diff", "score": gap}
-            )
+            rows.append({"method": method, "setting": setting, "benchmark": "attention", "metric": "max_abs_diff", "score": gap})
     return rows
 
 

@@ -1,0 +1,104 @@
+import pytest
+import torch
+from conftest import tiny_llama
+from torch.nn import functional as F
+
+from galley.artifact import GalleyError
+from galley.train.loop import TrainConfig, next_token_loss, train
+from galley.train.packing import batch, pack
+from galley.train.schedule import warmup_stable_decay
+
+
+def data(n=24, t=16):
+    return torch.randint(1, 97, (n, t), generator=torch.Generator().manual_seed(3))
+
+
+CONFIG = TrainConfig(steps=12, batch_size=2, seq_len=16, lr=1e-2, warmup_steps=2, decay_steps=4, state_every=3)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("at", [2, 5, 11])
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, at, dtype):
+    config = TrainConfig(**{**CONFIG.__dict__, "dtype": dtype})
+    whole = tiny_llama()
+    log = train(whole, data(), config)
+
+    def kill(step, model):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(tiny_llama(), data(), config, state=tmp_path / "state", on_step=kill, at_steps=[at])
+    again = tiny_llama()
+    resumed = train(again, data(), config, state=tmp_path / "state")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert resumed.equals(log)
+    assert not (tmp_path / "state").exists()
+
+
+def test_state_of_another_run_is_not_used(tmp_path):
+    def kill(step, model):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(tiny_llama(), data(), CONFIG, state=tmp_path / "s", on_step=kill, at_steps=[7])
+    other = TrainConfig(**{**CONFIG.__dict__, "lr": 1e-3})
+    a, b = tiny_llama(), tiny_llama()
+    train(a, data(), other, state=tmp_path / "s")
+    train(b, data(), other)
+    assert torch.equal(a.lm_head.weight, b.lm_head.weight)
+
+
+def test_training_learns():
+    log = train(tiny_llama(), data(4), TrainConfig(steps=40, batch_size=4, seq_len=16, lr=1e-2))
+    assert log["loss"].iloc[-1] < 0.5 * log["loss"].iloc[0]
+
+
+def test_attention_only_leaves_the_rest(tmp_path):
+    before, after = tiny_llama(), tiny_llama()
+    train(after, data(), TrainConfig(**{**CONFIG.__dict__, "trainable": "attention"}))
+    for (name, a), (_, b) in zip(before.named_parameters(), after.named_parameters(), strict=True):
+        assert torch.equal(a, b) != (".self_attn." in name), name
+
+
+def test_chunked_loss_equals_the_plain_one(monkeypatch):
+    model, ids = tiny_llama(), data(2)
+    plain = F.cross_entropy(model(ids).logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    plain.backward()
+    gradient = model.lm_head.weight.grad.clone()
+    model.zero_grad()
+    model.lm_head.out_features = 2**24  # force the chunked path
+    loss = next_token_loss(model, ids, chunk=7)
+    loss.backward()
+    assert loss.item() == pytest.approx(plain.item(), abs=1e-6)
+    assert torch.allclose(model.lm_head.weight.grad, gradient, atol=1e-6)
+
+
+def test_batches_are_epochs_of_permutations():
+    rows = torch.arange(10)[:, None]
+    seen = torch.cat([batch(rows, step=s, batch_size=4, seed=1) for s in range(5)]).flatten().tolist()
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10)) and seen[:10] != seen[10:]
+
+
+def test_schedule_of_the_paper():
+    factors = [warmup_stable_decay(s, steps=20, warmup=4, decay=5) for s in range(20)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0] and set(factors[4:16]) == {1.0}
+    assert factors[16] == pytest.approx(1 - (1 / 5) ** 0.5) and factors[19] > 0
+
+
+@pytest.mark.parametrize(("field", "value"), [("dtype", "int8"), ("seq_len", 17), ("trainable", "mlp")])
+def test_refusals_name_the_field(field, value):
+    with pytest.raises(GalleyError, match=field):
+        train(tiny_llama(), data(), TrainConfig(**{**CONFIG.__dict__, field: value}))
+
+
+def test_pack_refuses_too_little_text():
+    from galley.models.scratch import train_tokenizer
+
+    tokenizer = train_tokenizer(["abc " * 50], vocab_size=280)
+    assert pack(["abc abc"] * 9, tokenizer, seq_len=4, seed=0).shape[1] == 4
+    with pytest.raises(GalleyError, match="seq_len"):
+        pack(["abc"], tokenizer, seq_len=400, seed=0)
