@@ -1,7 +1,7 @@
 """Galley: from raw data to a paper's table, with a verdict on every claim.
 
-    snakemake --cores all results/table_mha2mla.csv
-    snakemake --cores all results/table_mha2mla.csv --config scale=smoke
+snakemake --cores all results/table_mha2mla.csv
+snakemake --cores all results/table_mha2mla.csv --config scale=smoke
 """
 
 from snakemake.utils import min_version
@@ -31,10 +31,13 @@ include: "rules/mha2mla.smk"
 include: "rules/tables.smk"
 
 
+localrules:
+    all,
+
+
 rule all:
     """Every recipe's table, renderings and certificate."""
     default_target: True
-    localrule: True
     input:
         expand("results/table_{recipe}.csv", recipe=RECIPES),
         expand("results/certificate_{recipe}.html", recipe=RECIPES),

@@ -37,7 +37,10 @@ def mha2mla_plan(scale):
     """Return the resolved plan of a scale, or stop with the recipe's error."""
     try:
         return read_plan(
-            Path("recipes/mha2mla/recipe.yaml"), scale, seeds=config["seeds"], effort=config["effort"]
+            Path("recipes/mha2mla/recipe.yaml"),
+            scale,
+            seeds=config["seeds"],
+            effort=config["effort"],
         )
     except GalleyError as error:
         raise WorkflowError(str(error))
@@ -55,6 +58,11 @@ def code(module):
     return code_digest(module)
 
 
+def share(jobs):
+    """Return the threads of one of `jobs` jobs that run side by side: an even share of the cores, at least one."""
+    return max(1, (workflow.cores or jobs) // jobs)
+
+
 def part(*fields):
     """Return a function from wildcards to the digest of the named plan fields."""
 
@@ -63,6 +71,23 @@ def part(*fields):
         return digest({f: getattr(plan, f) for f in fields} | {"v": [m.model_dump() for m in plan.arms] if "arms" in fields else 0})
 
     return of
+
+
+def mha2mla_parts(kind):
+    """Return a function that lists the items or runs files of all models of the configured scale."""
+
+    def files(wildcards):
+        plan = mha2mla_plan(config["scale"])
+        stages = ["structure", *(f"arms-{n}" for n in range(plan.shards))]
+        return expand(
+            "results/{scale}/mha2mla/{model}/{stage}.{kind}",
+            scale=config["scale"],
+            model=plan.models,
+            stage=stages,
+            kind=kind,
+        )
+
+    return files
 
 
 check_config()

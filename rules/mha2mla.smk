@@ -1,135 +1,78 @@
-"""MHA2MLA, as the paper's method section: calibrate, convert and fine-tune, then evaluate.
+"""MHA2MLA, as the paper's method section: inspect the base model, convert and fine-tune each arm, evaluate.
 
-Every job of a scale reads one plan (recipes/mha2mla/recipe.yaml). The arms are spread over
-`shards` jobs: two at small scales, where importing torch would cost more than the work.
+Every job of a scale reads one plan (recipes/mha2mla/recipe.yaml). The arms are spread over `shards`
+jobs; what an arm needs shares a process, because importing torch costs more than a small stage.
 """
 
 BASE = "results/{scale}/models/{model}"
 RUN = "results/{scale}/mha2mla/{model}"
 
 
-rule mha2mla_structure:
-    """Section 2: the exact claims, checked on real tensors and on the base model's own weights."""
+rule mha2mla_inspect:
+    """Section 2: the exact claims on real tensors, and the mean norms of every rotary pair on training text."""
     input:
-        config=f"{BASE}/config.json",
+        base=BASE,
+        calibration="results/{scale}/corpus/calibration.jsonl",
     output:
+        norms=f"{RUN}/norms.safetensors",
         rows=f"{RUN}/structure.items.parquet",
         runs=f"{RUN}/structure.runs.csv",
     log:
-        "logs/{scale}/mha2mla/{model}/structure.log",
+        "logs/{scale}/mha2mla/{model}/inspect.log",
     benchmark:
-        "benchmarks/{scale}/mha2mla/{model}/structure.jsonl"
+        "benchmarks/{scale}/mha2mla/{model}/inspect.jsonl"
+    threads: lambda wildcards: share(1)
     resources:
         mem_mb=6000,
         runtime=60,
     params:
-        folders=f"--base {BASE} --out {RUN}",
+        out=lambda wildcards, output: Path(output.rows).parent,
+        corpus=lambda wildcards, input: Path(input.calibration).parent,
         flags=plan_flags(),
-        plan=part("models", "rope_fraction"),
-        code=code("galley.papers.mha2mla.structure"),
+        plan=part("models", "rope_fraction", "calibration", "data_seed"),
+        code=code("galley.papers.mha2mla.structure") + code("galley.papers.mha2mla.calibration"),
     shell:
-        "galley mha2mla structure --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
-        " {params.folders} &> {log}"
+        "galley mha2mla inspect --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
+        " --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
 
 
-rule mha2mla_calibrate:
-    """Section 2.1: mean norms of every rotary pair, for the 2-norm strategy, on training text."""
+rule mha2mla_arms:
+    """Sections 2.2, 2.4 and 4: convert each arm, fine-tune it on the same tokens, score it as it goes, benchmark it."""
     input:
-        config=f"{BASE}/config.json",
-        calibration="results/{scale}/corpus/calibration.jsonl",
-    output:
-        norms=f"{RUN}/norms.safetensors",
-    log:
-        "logs/{scale}/mha2mla/{model}/calibrate.log",
-    benchmark:
-        "benchmarks/{scale}/mha2mla/{model}/calibrate.jsonl"
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        folders=f"--base {BASE} --out {RUN}",
-        flags=plan_flags(),
-        plan=part("models", "calibration", "data_seed"),
-        code=code("galley.papers.mha2mla.calibration"),
-    shell:
-        "galley mha2mla calibrate --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
-        " {params.folders} --corpus results/{wildcards.scale}/corpus &> {log}"
-
-
-rule mha2mla_adapt:
-    """Sections 2.2 and 2.4: convert each arm, fine-tune it on the same tokens, score held-out text as it goes."""
-    input:
-        config=f"{BASE}/config.json",
+        base=BASE,
         train="results/{scale}/corpus/train.jsonl",
         heldout="results/{scale}/corpus/heldout.jsonl",
         norms=f"{RUN}/norms.safetensors",
+        sources=expand("results/sources/{source}", source=OPTIONAL),
     output:
-        rows=f"{RUN}/adapt-{{shard}}.items.parquet",
-        runs=f"{RUN}/adapt-{{shard}}.runs.csv",
+        rows=f"{RUN}/arms-{{shard}}.items.parquet",
+        runs=f"{RUN}/arms-{{shard}}.runs.csv",
     log:
-        "logs/{scale}/mha2mla/{model}/adapt-{shard}.log",
+        "logs/{scale}/mha2mla/{model}/arms-{shard}.log",
     benchmark:
-        "benchmarks/{scale}/mha2mla/{model}/adapt-{shard}.jsonl"
+        "benchmarks/{scale}/mha2mla/{model}/arms-{shard}.jsonl"
+    threads: lambda wildcards: share(mha2mla_plan(wildcards.scale).shards)
     resources:
         mem_mb=8000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 48 * 60,
         gpu=lambda wildcards: mha2mla_plan(wildcards.scale).models[wildcards.model].gpus,
     params:
-        folders=f"--base {BASE} --out {RUN}",
+        out=lambda wildcards, output: Path(output.rows).parent,
+        corpus=lambda wildcards, input: Path(input.train).parent,
+        sources=lambda wildcards, input: Path(input.sources[0]).parent,
         flags=plan_flags(),
-        plan=part("models", "rope_fraction", "arms", "training", "heldout", "seeds", "shards", "data_seed"),
-        code=code("galley.papers.mha2mla.experiment"),
-    shell:
-        "galley mha2mla adapt --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
-        " {params.folders} --corpus results/{wildcards.scale}/corpus &> {log}"
-
-
-rule mha2mla_benchmark:
-    """Section 4: commonsense, LongBench, needles, quantised caches and latency, original beside converted."""
-    input:
-        adapted=lambda wildcards: expand(
-            "results/{scale}/mha2mla/{model}/adapt-{shard}.items.parquet",
-            scale=wildcards.scale,
-            model=wildcards.model,
-            shard=range(mha2mla_plan(wildcards.scale).shards),
+        plan=part(
+            "models",
+            "rope_fraction",
+            "arms",
+            "training",
+            "heldout",
+            "benchmarks",
+            "seeds",
+            "shards",
+            "data_seed",
         ),
-        config=f"{BASE}/config.json",
-        heldout="results/{scale}/corpus/heldout.jsonl",
-        sources=expand("results/sources/{source}/source.json", source=OPTIONAL),
-    output:
-        rows=f"{RUN}/benchmark.items.parquet",
-        runs=f"{RUN}/benchmark.runs.csv",
-    log:
-        "logs/{scale}/mha2mla/{model}/benchmark.log",
-    benchmark:
-        "benchmarks/{scale}/mha2mla/{model}/benchmark.jsonl"
-    threads: 2
-    resources:
-        mem_mb=8000,
-        runtime=240,
-        gpu=lambda wildcards: min(1, mha2mla_plan(wildcards.scale).models[wildcards.model].gpus),
-    params:
-        folders=f"--base {BASE} --out {RUN}",
-        flags=plan_flags(),
-        plan=part("models", "arms", "benchmarks", "data_seed"),
-        code=code("galley.papers.mha2mla.benchmark"),
+        code=code("galley.papers.mha2mla.shard"),
     shell:
-        "galley mha2mla benchmark --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
-        " {params.folders} --corpus results/{wildcards.scale}/corpus --sources results/sources &> {log}"
-
-
-def mha2mla_parts(kind):
-    """Return a function that lists the items or runs files of all models of the configured scale."""
-
-    def files(wildcards):
-        plan = mha2mla_plan(config["scale"])
-        stages = ["structure", *(f"adapt-{n}" for n in range(plan.shards)), "benchmark"]
-        return expand(
-            "results/{scale}/mha2mla/{model}/{stage}.{kind}",
-            scale=config["scale"],
-            model=plan.models,
-            stage=stages,
-            kind=kind,
-        )
-
-    return files
+        "galley mha2mla arms --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
+        " --base {input.base} --out {params.out} --corpus {params.corpus} --sources {params.sources} &> {log}"

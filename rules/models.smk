@@ -6,34 +6,37 @@ rule train_scratch_model:
     input:
         train="results/{scale}/corpus/train.jsonl",
     output:
-        config="results/{scale}/models/{model}/config.json",
+        folder=directory("results/{scale}/models/{model}"),
     log:
         "logs/{scale}/models/{model}.log",
     benchmark:
         "benchmarks/{scale}/models/{model}.jsonl"
+    wildcard_constraints:
+        model="scratch-.+",
     threads: 2
     resources:
         mem_mb=3000,
         runtime=60,
     params:
+        corpus=lambda wildcards, input: Path(input.train).parent,
         flags=plan_flags(),
         plan=part("models", "data_seed"),
         code=code("galley.train.pretrain"),
-    wildcard_constraints:
-        model="scratch-.+",
     shell:
-        "galley train-scratch {wildcards.model} --corpus results/{wildcards.scale}/corpus"
-        " --out results/{wildcards.scale}/models/{wildcards.model} --scale {wildcards.scale} {params.flags} &> {log}"
+        "galley train-scratch {wildcards.model} --corpus {params.corpus}"
+        " --out {output.folder} --scale {wildcards.scale} {params.flags} &> {log}"
 
 
 rule prepare_model:
     """Turn a published model into a Hugging Face directory, once, and prove that it is the same model."""
     output:
-        config="results/{scale}/models/{model}/config.json",
+        folder=directory("results/{scale}/models/{model}"),
     log:
         "logs/{scale}/models/{model}.log",
     benchmark:
         "benchmarks/{scale}/models/{model}.jsonl"
+    wildcard_constraints:
+        model="(?!scratch-).+",
     resources:
         mem_mb=6000,
         runtime=120,
@@ -42,8 +45,5 @@ rule prepare_model:
         mirror=mirror_flag,
         plan=part("models"),
         code=code("galley.models.gguf"),
-    wildcard_constraints:
-        model="(?!scratch-).+",
     shell:
-        "galley prepare-model {wildcards.model} --out results/{wildcards.scale}/models/{wildcards.model}"
-        " --scale {wildcards.scale} {params.flags} {params.mirror} &> {log}"
+        "galley prepare-model {wildcards.model} --out {output.folder}" " --scale {wildcards.scale} {params.flags} {params.mirror} &> {log}"

@@ -3,16 +3,19 @@
 PARTS = {"mha2mla": mha2mla_parts}
 
 
+localrules:
+    table,
+
+
 rule table:
     """Judge every claim and render the table; all forms are pure functions of the two csv files."""
-    localrule: True
     input:
         rows=lambda wildcards: PARTS[wildcards.recipe]("items.parquet")(wildcards),
         runs=lambda wildcards: PARTS[wildcards.recipe]("runs.csv")(wildcards),
-        recipe="recipes/{recipe}/recipe.yaml",
-        claims="recipes/{recipe}/claims.yaml",
-        paper="recipes/{recipe}/paper_values.csv",
-        readme="recipes/{recipe}/README.md",
+        recipe=local("recipes/{recipe}/recipe.yaml"),
+        claims=local("recipes/{recipe}/claims.yaml"),
+        paper=local("recipes/{recipe}/paper_values.csv"),
+        readme=local("recipes/{recipe}/README.md"),
     output:
         table=report("results/table_{recipe}.csv", category="{recipe}", labels={"what": "table"}),
         claims=report("results/claims_{recipe}.csv", category="{recipe}", labels={"what": "claims"}),

@@ -6,7 +6,6 @@ after transformers has loaded its own registries, and imports nothing heavy by i
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ def _register() -> None:
     register()
 
 
-class _AfterTransformers(importlib.abc.MetaPathFinder):
+class _AfterTransformers:
     """Run `_register` once transformers' model registry has been executed."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None):
@@ -36,7 +35,7 @@ class _AfterTransformers(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            sys.meta_path.remove(self)
+            sys.meta_path.remove(self)  # type: ignore[arg-type]
             _register()
 
         loader.exec_module = exec_module  # type: ignore[method-assign]
@@ -46,4 +45,4 @@ class _AfterTransformers(importlib.abc.MetaPathFinder):
 if _AUTO in sys.modules:
     _register()
 elif not any(isinstance(finder, _AfterTransformers) for finder in sys.meta_path):
-    sys.meta_path.insert(0, _AfterTransformers())
+    sys.meta_path.insert(0, _AfterTransformers())  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="""Reproduce an LLM paper's experiment, with a verdict on every claim.
 
     The usual way in is a table:  snakemake --cores all results/table_mha2mla.csv
@@ -28,8 +29,8 @@ app = typer.Typer(
 
     Each command below is also a stage of a rule; a rule's log shows its exact call.""",
 )
-mha2mla = typer.Typer(no_args_is_help=True, help="The stages of the MHA2MLA recipe.")
-claims_app = typer.Typer(no_args_is_help=True, help="Check verdicts.")
+mha2mla = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the MHA2MLA recipe.")
+claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
 app.add_typer(mha2mla, name="mha2mla")
 app.add_typer(claims_app, name="claims")
 
@@ -107,22 +108,7 @@ def prepare_model(
 
 
 @mha2mla.command()
-def structure(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    scale: ScaleOption = "laptop",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
-) -> None:
-    """Check the exact claims (A1 to A6) on real tensors and on the base model's weights."""
-    from galley.papers.mha2mla.structure import check_structure
-
-    check_structure(base=base, out=out, plan=_plan(scale, seeds=seeds, effort=effort), model_name=model, scale=scale)
-
-
-@mha2mla.command()
-def calibrate(
+def inspect(
     model: Annotated[str, typer.Option()],
     base: Annotated[Path, typer.Option()],
     corpus: Annotated[Path, typer.Option()],
@@ -131,47 +117,32 @@ def calibrate(
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
 ) -> None:
-    """Measure the mean norm of every rotary pair on calibration text."""
+    """Check the exact claims (A1 to A6) on real tensors and measure the norms of the rotary pairs."""
     from galley.papers.mha2mla.experiment import calibrate_base
+    from galley.papers.mha2mla.structure import check_structure
 
     plan = _plan(scale, seeds=seeds, effort=effort)
     calibrate_base(base=base, corpus=corpus, out=out, plan=plan, model_name=model)
+    check_structure(base=base, out=out, plan=plan, model_name=model, scale=scale)
 
 
 @mha2mla.command()
-def adapt(
+def arms(
     model: Annotated[str, typer.Option()],
     base: Annotated[Path, typer.Option()],
     corpus: Annotated[Path, typer.Option()],
+    sources: Annotated[Path, typer.Option()],
     out: Annotated[Path, typer.Option()],
     shard: Annotated[int, typer.Option(min=0)] = 0,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
 ) -> None:
-    """Convert, fine-tune and score the arms of one shard (finished arms are kept when it is interrupted)."""
-    from galley.papers.mha2mla.experiment import adapt_shard
+    """Convert, fine-tune, score and benchmark the arms of one shard (finished arms are kept when it is interrupted)."""
+    from galley.papers.mha2mla.shard import run_shard
 
     plan = _plan(scale, seeds=seeds, effort=effort)
-    adapt_shard(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
-
-
-@mha2mla.command()
-def benchmark(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    corpus: Annotated[Path, typer.Option()],
-    sources: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    scale: ScaleOption = "laptop",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
-) -> None:
-    """Run commonsense, LongBench, needles, quantised caches and latency on original and converted models."""
-    from galley.papers.mha2mla.benchmark import run_benchmarks
-
-    plan = _plan(scale, seeds=seeds, effort=effort)
-    run_benchmarks(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale)
+    run_shard(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
 
 
 @app.command()
@@ -264,7 +235,7 @@ def bench(
     recipe: str,
     out: Annotated[Path, typer.Option()] = Path("results/bench_mha2mla.csv"),
     model: Annotated[Path, typer.Option(help="the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
-    parts: Annotated[str, typer.Option(help="comma-separated: decode, convert, train, workflow")] = "decode,convert,train",
+    parts: Annotated[str, typer.Option(help="comma-separated: decode, convert, train, workflow")] = "decode,convert,train,workflow",
 ) -> None:
     """Measure ratios against named peers, interleaved in one run."""
     if recipe != "mha2mla":

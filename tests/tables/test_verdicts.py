@@ -70,8 +70,17 @@ def test_missing_rows_are_not_run_with_the_reason():
     assert judge_claim(claim(), items(a=0.0), scale="smoke")["verdict"] == "not_run"
 
 
-@pytest.mark.parametrize(("op", "value", "atol", "holds"), [("eq", 1.0, 0.0, True), ("eq", 1.1, 0.05, False), ("le", 1.0, 0.0, True),
-                                                            ("le", 0.9, 0.0, False), ("ge", 1.0, 0.0, True), ("ge", 1.1, 0.0, False)])  # fmt: skip
+STRUCTURAL = [
+    ("eq", 1.0, 0.0, True),
+    ("eq", 1.1, 0.05, False),
+    ("le", 1.0, 0.0, True),
+    ("le", 0.9, 0.0, False),
+    ("ge", 1.0, 0.0, True),
+    ("ge", 1.1, 0.0, False),
+]
+
+
+@pytest.mark.parametrize(("op", "value", "atol", "holds"), STRUCTURAL)
 def test_structural(op, value, atol, holds):
     frame = items(a=0.0)
     frame["score"] = 1.0

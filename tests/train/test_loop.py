@@ -4,7 +4,7 @@ from conftest import tiny_llama
 from torch.nn import functional as F
 
 from galley.artifact import GalleyError
-from galley.train.loop import TrainConfig, next_token_loss, train
+from galley.train.loop import HeadLoss, TrainConfig, micro_batches, next_token_loss, train
 from galley.train.packing import batch, pack
 from galley.train.schedule import warmup_stable_decay
 
@@ -102,3 +102,35 @@ def test_pack_refuses_too_little_text():
     assert pack(["abc abc"] * 9, tokenizer, seq_len=4, seed=0).shape[1] == 4
     with pytest.raises(GalleyError, match="seq_len"):
         pack(["abc"], tokenizer, seq_len=400, seed=0)
+
+
+def test_accumulated_micro_batches_equal_one_large_batch():
+    curves = []
+    for batch_size, accumulate in ((4, 1), (2, 2), (1, 4)):
+        config = TrainConfig(steps=4, batch_size=batch_size, accumulate=accumulate, seq_len=24, lr=1e-3)
+        curves.append(torch.tensor(train(tiny_llama(), data(16, 24), config)["loss"].tolist()))
+    assert torch.allclose(curves[0], curves[1], atol=1e-4) and torch.allclose(curves[0], curves[2], atol=1e-4)
+
+
+def test_a_global_batch_is_met_or_refused():
+    assert micro_batches(None, seq_len=8, batch_size=3) == 1
+    assert micro_batches(131072, seq_len=2048, batch_size=4, world_size=4) == 4
+    with pytest.raises(GalleyError, match=r"tokens_per_step is 131,072.*batch_size to one of \[1, 2, 4"):
+        micro_batches(131072, seq_len=2048, batch_size=3, world_size=4)
+
+
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_chunked_head_loss_and_gradients_equal_the_plain_cross_entropy(chunk):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(50, 16, generator=generator, dtype=torch.float64)
+    weight = torch.randn(33, 16, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, 33, (50,), generator=generator)
+    plain = [x.clone().requires_grad_() for x in (hidden, weight)]
+    ours = [x.clone().requires_grad_() for x in (hidden, weight)]
+    expected = torch.nn.functional.cross_entropy(plain[0] @ plain[1].T, targets)
+    (3 * expected).backward()
+    got = HeadLoss.apply(*ours, targets, chunk)
+    (3 * got).backward()
+    assert torch.allclose(got.double(), expected, atol=1e-5)
+    for a, b in zip(ours, plain, strict=True):
+        assert torch.allclose(a.grad, b.grad, atol=1e-6)

@@ -3,7 +3,8 @@
 arXiv:2502.14837, section 2.3. Stores k_rope (batch, kv heads, tokens, 2r) and c_kv (batch, 1, tokens, R)
 in the slots where transformers keeps keys and values, so that everything that works on a
 DynamicCache (generate, crop, beam search) works on it. Buffers grow in blocks: the tokens already
-cached are not copied at each step. The slow twin is DynamicCache itself.
+cached are not copied at each step. The slow twin is DynamicCache itself, with one difference: what `update`
+returned is a view, which a crop followed by new tokens overwrites. Tensors that need gradients are concatenated.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class LatentLayer(DynamicLayer):
 
     keys: torch.Tensor
     values: torch.Tensor
+    spare = ("_rooms",)  # buffers of which keys and values are views: not counted as used
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         """Append k_rope (batch, kv heads, new, 2r) and c_kv (batch, 1, new, R); return all of both."""
@@ -30,11 +32,14 @@ class LatentLayer(DynamicLayer):
         return self.keys, self.values
 
     def _append(self, slot: int, past: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        n_past = past.shape[-2] if past.numel() else 0
+        n_past = past.shape[-2] if past.dim() == 4 else 0
+        if new.requires_grad or past.requires_grad:
+            return torch.cat([past, new], dim=-2) if n_past else new
         total = n_past + new.shape[-2]
         room = self._rooms[slot]
         # After a crop `past` is still a view of the buffer; after a beam reorder it is a new tensor.
-        if room is None or room.shape[-2] < total or (n_past and past.data_ptr() != room.data_ptr()):
+        moved = n_past > 0 and room is not None and past.data_ptr() != room.data_ptr()
+        if room is None or room.shape[-2] < total or room.shape[:-2] != new.shape[:-2] or moved:
             room = new.new_empty(*new.shape[:-2], total + max(BLOCK, total // 4), new.shape[-1])
             if n_past:
                 room[..., :n_past, :] = past
@@ -53,10 +58,12 @@ class LatentCache(Cache):
         """Return the elements stored per token over all layers and one sequence, counted on the tensors."""
         total = 0
         for layer in self.layers:
+            if not layer.get_seq_length():
+                continue
             batch, _, tokens, _ = layer.keys.shape
             total += (layer.keys.numel() + layer.values.numel()) // (batch * tokens)
         return total
 
     def nbytes(self) -> int:
         """Return the bytes of the cached tokens, without the room for more."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers if layer.is_initialized)

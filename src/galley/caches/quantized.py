@@ -8,6 +8,8 @@ Settled: group size and axis are not stated in the paper; the libraries' default
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, HQQQuantizedLayer, QuantizedLayer, QuantoQuantizedLayer
@@ -44,10 +46,27 @@ def make_quantized_cache(model: PreTrainedModel, *, backend: str, nbits: int, gr
     if nbits not in widths:
         raise GalleyError(f"nbits is {nbits}; {backend} takes {', '.join(map(str, widths))}")
     try:
+        if backend == "quanto":
+            _without_compiler()
         layers = [layer(nbits=nbits, q_group_size=group, residual_length=residual_length) for _ in range(model.config.num_hidden_layers)]
     except ImportError as error:
         raise GalleyError(f"cache backend {backend!r} needs its package: pip install 'galley[quant]' ({error})") from None
     return Cache(layers=layers)
+
+
+def _without_compiler() -> None:
+    """Give quanto a plain torch `unpack`, so that its first use does not compile C++ for a minute.
+
+    The library would build an extension inside its own package folder; the result is the same integers.
+    """
+    from optimum.quanto.library.extensions import get_extension
+
+    get_extension("quanto_cpp")._lib = SimpleNamespace(unpack=unpack)
+
+
+def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """Return uint8 values of `bits` (2 or 4) from bytes, lowest bits first, blocks of values along dim 0."""
+    return torch.cat([(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)])
 
 
 def nominal_bytes(model: PreTrainedModel, *, tokens: int, nbits: int) -> float:

@@ -1,6 +1,7 @@
 """Bytes of a KV cache, counted on the tensors that it really holds.
 
-Source: ours.
+Source: ours. Two numbers: `true_bytes`, what the cached tokens take (codes, scales, zeros and the full-precision
+residual), and `allocated_bytes`, the memory behind them, with room kept free for tokens to come.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from transformers import Cache
 
 
 def tensors_of(value: Any, *, seen: set[int] | None = None) -> list[torch.Tensor]:
-    """Return every distinct tensor reachable through lists, dicts and attributes of cache layers."""
+    """Return every distinct tensor reachable through lists, dicts and attributes of cache layers.
+
+    Attributes that a class lists in `spare` are left out: buffers whose used part is another attribute.
+    """
     seen = set() if seen is None else seen
     if id(value) in seen:
         return []
@@ -27,10 +31,24 @@ def tensors_of(value: Any, *, seen: set[int] | None = None) -> list[torch.Tensor
     if isinstance(value, dict):
         return [t for part in value.values() for t in tensors_of(part, seen=seen)]
     if hasattr(value, "__dict__"):
-        return [t for part in vars(value).values() for t in tensors_of(part, seen=seen)]
+        spare = getattr(type(value), "spare", ())
+        return [t for name, part in vars(value).items() if name not in spare for t in tensors_of(part, seen=seen)]
     return []
 
 
 def true_bytes(cache: Cache) -> int:
-    """Return the bytes of all tensors in the cache's layers: scales, zeros and residuals included."""
-    return sum(t.numel() * t.element_size() for layer in cache.layers for t in tensors_of(layer))
+    """Return the bytes of the cached tokens' tensors: scales, zeros and residuals included, each region once."""
+    regions: dict[tuple, int] = {}
+    for layer in cache.layers:
+        for t in tensors_of(layer):
+            regions[t.data_ptr(), tuple(t.shape), t.stride()] = t.numel() * t.element_size()
+    return sum(regions.values())
+
+
+def allocated_bytes(cache: Cache) -> int:
+    """Return the bytes of the memory blocks behind the cache, room for more tokens included, each block once."""
+    blocks: dict[int, int] = {}
+    for layer in cache.layers:
+        for t in tensors_of(layer):
+            blocks[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+    return sum(blocks.values())

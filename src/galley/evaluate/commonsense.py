@@ -32,7 +32,9 @@ def cloze(task: str, item: dict[str, Any]) -> dict[str, Any]:
             "gold": item["label"],
         }
     if task == "hellaswag":
-        text = clean(f"{item['activity_label']}: {item['ctx']}")
+        # The authors capitalise the context's second part; files that have it joined already stay as they are.
+        context = f"{item['ctx_a']} {item['ctx_b'].capitalize()}" if "ctx_b" in item else item["ctx"]
+        text = clean(f"{item['activity_label']}: {context}")
         return {
             "prompt": text,
             "choices": [f" {clean(e)}" for e in item["endings"]],

@@ -2,7 +2,7 @@
 
 official (THUDM/LongBench): token ids over max_length lose their middle; samsum stops at a newline.
 paper (arXiv:2502.14837's longbench.py): the context is first cut to its first and last 4 max_tokens characters,
-then ids to the first and last halves of max_tokens - answer length; no chat template.
+then ids to the first and last halves of max_tokens - answer length; no chat template, no newline stop.
 Deviation: only new tokens are decoded. The authors slice the last answer_len ids of a row, which leaks prompt
 text when a batch stops early.
 """
@@ -25,11 +25,11 @@ PROTOCOLS = ("official", "paper")
 
 
 def middle_cut(ids: list[int], limit: int) -> list[int]:
-    """Keep the first and last halves of `limit` ids."""
+    """Keep the first and last halves of `limit` ids, the first one longer when it is odd."""
     if len(ids) <= limit:
         return ids
     half = limit // 2
-    return ids[:half] + ids[-half:]
+    return ids[: limit - half] + ids[len(ids) - half :]
 
 
 def build_prompt(
@@ -75,12 +75,19 @@ def evaluate_longbench(
     max_length: int,
     make_cache: Callable[[], Cache] | None = None,
 ) -> pd.DataFrame:
-    """Return one row per item of each English task; tasks without data or prompts are `not_run`."""
+    """Return one row per item of each English task; tasks without data or prompts are `not_run`.
+
+    GalleyError when prompts of `max_length` tokens would not fit the model's context.
+    """
+    context = model.config.max_position_embeddings
+    if max_length > context:
+        raise GalleyError(f"longbench max_length is {max_length} tokens, but the model's context is {context}; lower it")
     rows: list[dict[str, Any]] = []
     for task in METRICS:
         items = task_items.get(task)
         if not items or task not in prompts or limit == 0:
-            rows.append(not_run(f"longbench_{task}", "score", "fraction", "data: out of reach (neither mirror nor hub)"))
+            reason = "limit is 0" if items and task in prompts else "data: out of reach (neither mirror nor hub)"
+            rows.append(not_run(f"longbench_{task}", "score", "fraction", reason))
             continue
         for i, item in enumerate(tqdm(items[:limit], desc=task, disable=None)):
             ids = build_prompt(item, prompts[task], tokenizer, protocol=protocol, max_length=max_length, answer_tokens=maxlen[task])
@@ -96,7 +103,7 @@ def _generate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: list[int], *, new_tokens: int, newline_stop: bool,
     make_cache: Callable[[], Cache] | None,
 ) -> str:  # fmt: skip
-    prompt = torch.tensor([ids])
+    prompt = torch.tensor([ids], device=model.device)
     extra: dict[str, Any] = {"past_key_values": make_cache()} if make_cache else {}
     if newline_stop:
         newline = tokenizer("\n", add_special_tokens=False)["input_ids"][-1]

@@ -1,7 +1,7 @@
 """LongBench's metrics for its sixteen English tasks.
 
-LongBench (Bai et al., 2023), as defined by its official `metrics.py`; written anew on rouge-score and difflib.
-Each takes a prediction, one gold answer and the item's classes, and returns 0..1.
+LongBench (Bai et al., 2023), as defined by its official `metrics.py`, written anew without the `rouge` and
+`fuzzywuzzy` packages that it calls. Each takes a prediction, one gold answer and the item's classes, and returns 0..1.
 """
 
 from __future__ import annotations
@@ -30,20 +30,46 @@ def qa_f1(prediction: str, gold: str, classes: Sequence[str] = ()) -> float:
 
 
 def rouge_l(prediction: str, gold: str, classes: Sequence[str] = ()) -> float:
-    """F-measure of the longest common subsequence of words."""
-    ours, theirs = prediction.split(), gold.split()
+    """ROUGE-L at summary level: F of the distinct words in any common subsequence of two sentences.
+
+    This is what the `rouge` package computes, and differs from the usual ROUGE-L: sentences end at full
+    stops, a repeated word counts once, and the empty text after a full stop and a space is a word of its own.
+    """
+    ours, theirs = _sentences(prediction), _sentences(gold)
     if not ours or not theirs:
         return 0.0
-    row = [0] * (len(theirs) + 1)
-    for word in ours:
-        previous = 0
-        for j, other in enumerate(theirs, start=1):
-            previous, row[j] = row[j], previous + 1 if word == other else max(row[j], row[j - 1])
-    common = row[-1]
-    if common == 0:
-        return 0.0
-    precision, recall = common / len(ours), common / len(theirs)
-    return 2 * precision * recall / (precision + recall)
+    common: set[str] = set()
+    for sentence in theirs:
+        for candidate in ours:
+            common.update(_common_subsequence(sentence, candidate))
+    precision = len(common) / len({word for sentence in ours for word in sentence})
+    recall = len(common) / len({word for sentence in theirs for word in sentence})
+    return 2 * precision * recall / (precision + recall + 1e-8)
+
+
+def _sentences(text: str) -> list[list[str]]:
+    return [" ".join(part.split()).split(" ") for part in text.split(".") if part]
+
+
+def _common_subsequence(first: list[str], second: list[str]) -> list[str]:
+    """Return a longest common subsequence; among equals the one that drops words of `second` first."""
+    lengths = [[0] * (len(second) + 1)]
+    for word in first:
+        above, row = lengths[-1], [0]
+        for j, other in enumerate(second):
+            row.append(above[j] + 1 if word == other else max(above[j + 1], row[j]))
+        lengths.append(row)
+    words: list[str] = []
+    i, j = len(first), len(second)
+    while i and j:
+        if first[i - 1] == second[j - 1]:
+            words.append(first[i - 1])
+            i, j = i - 1, j - 1
+        elif lengths[i - 1][j] > lengths[i][j - 1]:
+            i -= 1
+        else:
+            j -= 1
+    return words
 
 
 def classification(prediction: str, gold: str, classes: Sequence[str] = ()) -> float:

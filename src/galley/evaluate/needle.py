@@ -16,13 +16,19 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from galley.artifact import GalleyError
 
 CITIES = ("Lisbon", "Oslo", "Kyoto", "Quito", "Tunis", "Perth", "Lima", "Riga", "Accra", "Turin")
-ANSWER_TOKENS = 12
+ANSWER_TOKENS = 12  # kept free of every length, so that the answer fits
+LOOK_BACK = 128  # tokens searched for a sentence end
 
 
 def build_needle_prompt(
     haystack: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, length: int, depth: float, city: str, number: int
 ) -> tuple[list[int], list[int]]:
-    """Return (prompt ids, answer ids), `length` tokens with the answer; the needle sits at `depth` of the haystack."""
+    """Return (prompt ids, answer ids): `length` - ANSWER_TOKENS ids with the needle at `depth` of the haystack, and the number's.
+
+    GalleyError for a depth outside 0..1, a length without room, or too short a haystack.
+    """
+    if not 0 <= depth <= 1:
+        raise GalleyError(f"needle depth is {depth}; it must lie between 0 (start) and 1 (end of the text)")
 
     def ids_of(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -40,12 +46,16 @@ def build_needle_prompt(
             break
     if len(hay) < room:
         raise GalleyError(f"needle length is {length} tokens, but the haystack has only {len(hay)}; give more text")
-    at = round(depth * room)
-    # The needle goes in at the last sentence end before its depth, as in the original protocol.
-    stop = ids_of(".")[-1]
-    while 0 < at < room and hay[at - 1] != stop and round(depth * room) - at < 64:
-        at -= 1
+    at = _sentence_end(hay, round(depth * room), room=room, stop=ids_of(".")[-1])
     return hay[:at] + needle + hay[at:room] + question, answer
+
+
+def _sentence_end(hay: list[int], depth: int, *, room: int, stop: int) -> int:
+    """Return the last sentence end before `depth`, as in the original protocol; `depth` itself when none is near."""
+    if depth in (0, room):
+        return depth
+    near = range(depth, max(0, depth - LOOK_BACK), -1)
+    return next((at for at in near if hay[at - 1] == stop), 0 if depth <= LOOK_BACK else depth)
 
 
 def evaluate_needles(
@@ -88,11 +98,11 @@ def _read_back(
 ) -> tuple[float, float]:
     """Prefill, then feed the gold answer: greedy decoding agrees with it exactly when every argmax does."""
     with torch.no_grad():
-        out = model(torch.tensor([prompt]), past_key_values=cache, use_cache=True, logits_to_keep=1)
-        gold = torch.tensor(answer)
+        out = model(torch.tensor([prompt], device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        gold = torch.tensor(answer, device=model.device)
         logits = [out.logits[0, -1]]
         for token in answer[:-1]:
-            out = model(torch.tensor([[token]]), past_key_values=out.past_key_values, use_cache=True)
+            out = model(torch.tensor([[token]], device=model.device), past_key_values=out.past_key_values, use_cache=True)
             logits.append(out.logits[0, -1])
     stacked = torch.stack(logits).float()
     return float(bool((stacked.argmax(dim=-1) == gold).all())), float(F.cross_entropy(stacked, gold))

@@ -14,9 +14,15 @@ from galley.artifact import GalleyError
 
 
 def load_model(path: Path, *, dtype: torch.dtype, device: str = "cpu", attn: str = "sdpa") -> PreTrainedModel:
-    """Return a causal LM from a local directory, in eval mode; GalleyError when there is none."""
+    """Return a causal LM from a local directory, in eval mode; GalleyError when there is none, or only pickled weights."""
     if not (Path(path) / "config.json").exists():
         raise GalleyError(f"no model at {path}: it has no config.json; make it with `galley prepare-model` or `convert-mla`")
+    if not list(Path(path).glob("*.safetensors")):
+        pickled = sorted(p.name for p in Path(path).glob("*.bin")) or ["no weights"]
+        raise GalleyError(
+            f"the model at {path} has {pickled[0]} but no safetensors; pickled weights can run code and are not loaded: "
+            "save it again with `save_pretrained`, or take a revision with safetensors"
+        )
     model = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
@@ -31,5 +37,5 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str = "cpu", attn: str
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a local directory; GalleyError when there is none."""
     if not (Path(path) / "tokenizer_config.json").exists():
-        raise GalleyError(f"no tokenizer at {path}: it has no tokenizer_config.json")
+        raise GalleyError(f"no tokenizer at {path}: it has no tokenizer_config.json; copy the tokenizer's files there")
     return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)

@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
@@ -28,7 +27,10 @@ from galley.train.schedule import warmup_stable_decay
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A run's settings; `dtype` bfloat16 trains bf16 weights, autocast float32 weights with bf16 products."""
+    """A run's settings; `dtype` bfloat16 trains bf16 weights, autocast float32 weights with bf16 products.
+
+    A step sees batch_size x accumulate sequences, of which batch_size at a time are in memory.
+    """
 
     steps: int
     batch_size: int
@@ -45,6 +47,7 @@ class TrainConfig:
     trainable: str = "all"
     state_every: int = 100
     chunk: int = 256
+    accumulate: int = 1
 
 
 def train(
@@ -76,17 +79,20 @@ def train(
         factor = warmup_stable_decay(step, steps=config.steps, warmup=config.warmup_steps, decay=config.decay_steps)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * factor
-        ids = batch(data, step=step, batch_size=config.batch_size, seed=config.seed)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.dtype == "autocast"):
-            loss = next_token_loss(model, ids, chunk=config.chunk)
-        loss.backward()
+        ids = batch(data, step=step, batch_size=config.batch_size * config.accumulate, seed=config.seed)
+        loss = 0.0
+        for part in ids.split(config.batch_size):
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.dtype == "autocast"):
+                part_loss = next_token_loss(model, part, chunk=config.chunk) / config.accumulate
+            part_loss.backward()
+            loss += part_loss.item()
         norm = torch.nn.utils.clip_grad_norm_(params, config.clip, foreach=True)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         log.append(
             {
                 "step": step + 1,
-                "loss": loss.item(),
+                "loss": loss,
                 "lr": config.lr * factor,
                 "grad_norm": norm.item(),
                 "tokens": ids.numel(),
@@ -104,22 +110,69 @@ def train(
     return pd.DataFrame(log)
 
 
+def micro_batches(tokens_per_step: int | None, *, seq_len: int, batch_size: int, world_size: int = 1) -> int:
+    """Return how many micro-batches of batch_size x seq_len tokens a process takes per step (1 when no global batch is asked for).
+
+    GalleyError when the global batch cannot be met exactly: another batch is another experiment.
+    """
+    if tokens_per_step is None:
+        return 1
+    tokens = world_size * batch_size * seq_len
+    if tokens_per_step % tokens:
+        rows = tokens_per_step // (world_size * seq_len)
+        fits = [b for b in range(1, rows + 1) if tokens_per_step % (world_size * b * seq_len) == 0]
+        way_out = f"set training.batch_size to one of {fits[:8]}" if fits else f"change seq_len ({seq_len}) or the processes ({world_size})"
+        raise GalleyError(
+            f"tokens_per_step is {tokens_per_step:,}, which {world_size} processes x batch_size {batch_size} x seq_len {seq_len} = "
+            f"{tokens:,} tokens do not divide; {way_out}"
+        )
+    return tokens_per_step // tokens
+
+
 def next_token_loss(model: PreTrainedModel, ids: torch.Tensor, *, chunk: int = 256) -> torch.Tensor:
     """Return the mean next-token cross-entropy (nats) of ids (batch, tokens), logits made chunk by chunk."""
     hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
     targets = ids[:, 1:].flatten()
     head = model.lm_head
-    if len(targets) * head.out_features <= 2**24:
+    if len(targets) * head.out_features <= 2**24 or head.bias is not None or not torch.is_grad_enabled():
         return F.cross_entropy(head(hidden).float(), targets)
-    pieces = [
-        checkpoint(_piece, head.weight, head.bias, h, t, use_reentrant=False)
-        for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True)
-    ]
-    return torch.stack(pieces).sum() / len(targets)
+    weight = head.weight
+    if torch.is_autocast_enabled("cpu"):
+        hidden, weight = hidden.to(torch.bfloat16), weight.to(torch.bfloat16)
+    return HeadLoss.apply(hidden, weight, targets, chunk)
 
 
-def _piece(weight: torch.Tensor, bias: torch.Tensor | None, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(F.linear(hidden, weight, bias).float(), targets, reduction="sum")
+class HeadLoss(torch.autograd.Function):
+    """Cross-entropy of a linear head whose logits and gradients are made together, a chunk of tokens at a time.
+
+    The gradient of a mean cross-entropy is (softmax - onehot)/n, known in the forward pass: nothing is computed twice.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
+        """Return the loss; hidden (tokens, d), weight (vocabulary, d), targets (tokens,)."""
+        n, total = len(targets), hidden.new_zeros((), dtype=torch.float32)
+        needs_weight = ctx.needs_input_grad[1]
+        d_hidden, d_weight = torch.empty_like(hidden), torch.zeros_like(weight) if needs_weight else None
+        for start in range(0, n, chunk):
+            part = slice(start, start + chunk)
+            log_p = (hidden[part] @ weight.T).float().log_softmax(dim=-1)
+            total += F.nll_loss(log_p, targets[part], reduction="sum")
+            grad = log_p.exp_()
+            grad[torch.arange(len(grad)), targets[part]] -= 1
+            grad = (grad / n).to(hidden.dtype)
+            torch.mm(grad, weight, out=d_hidden[part])
+            if d_weight is not None:
+                d_weight.addmm_(grad.T, hidden[part])
+        ctx.save_for_backward(d_hidden, d_weight)
+        return total / n
+
+    @staticmethod
+    def backward(ctx, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
+        """Scale the gradients that the forward pass left."""
+        d_hidden, d_weight = ctx.saved_tensors
+        grad = grads[0].to(d_hidden.dtype)
+        return d_hidden * grad, None if d_weight is None else d_weight * grad, None, None
 
 
 def _trainable(model: PreTrainedModel, which: str) -> list[torch.nn.Parameter]:

@@ -5,6 +5,7 @@ Source: ours.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -52,3 +53,11 @@ def prepare_base(model_name: str, *, out: Path, plan: Plan, sources: Path, mirro
         snapshot(spec.repo, spec.revision, out)
     else:
         raise GalleyError(f"model {model_name!r} is of kind {spec.kind!r}; run `galley train-scratch` for it")
+
+
+def read_split(corpus: Path, split: str) -> list[dict[str, str]]:
+    """Return a corpus split's documents."""
+    path = corpus / f"{split}.jsonl"
+    if not path.exists():
+        raise GalleyError(f"no {split} split at {path}; run `galley prepare-corpus {corpus}`")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

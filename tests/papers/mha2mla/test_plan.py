@@ -1,0 +1,119 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from galley.artifact import GalleyError
+from galley.papers.mha2mla.plan import Arm, Plan, read_plan
+
+RECIPE = Path(__file__).parents[3] / "recipes/mha2mla/recipe.yaml"
+SCALES = ("smoke", "laptop", "paper")
+
+
+def edited(tmp_path, change):
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    change(recipe)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_resolves_and_shares_the_arms(scale):
+    plan = read_plan(RECIPE, scale)
+    assert [a.name for a in plan.arms] == [a.name for a in read_plan(RECIPE, "smoke").arms]
+    assert len({a.name for a in plan.arms}) == len(plan.arms)
+    assert {a.method for a in plan.arms} >= {"original", "base_ft", "high", "low", "uniform", "2-norm", "2-norm+joint", "2-norm+split"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_shards_hold_every_arm_once(scale):
+    plan = read_plan(RECIPE, scale)
+    dealt = [arm for n in range(plan.shards) for arm in plan.shard(n)]
+    assert sorted(a.name for a in dealt) == sorted(a.name for a in plan.arms)
+    sizes = [len(plan.shard(n)) for n in range(plan.shards)]
+    assert min(sizes) > 0 and max(sizes) - min(sizes) <= 1
+
+
+def test_windows_fit_the_model_s_context():
+    plan = read_plan(RECIPE, "smoke")
+    (model,) = plan.models.values()
+    b = plan.benchmarks
+    longest = [plan.heldout.window_tokens, b.continuation_prefix + b.continuation_tokens, b.longbench_max_length, *b.needle_lengths]
+    assert max(longest) <= model.scratch.context
+
+
+def test_the_paper_s_setting_is_the_paper_s():
+    plan = read_plan(RECIPE, "paper")
+    llama = plan.models["Llama2-7B"]
+    assert plan.rope_fraction == 1 / 16
+    assert (llama.seq_len, llama.steps, llama.tokens_per_step) == (4096, 12000, 256 * 4096)
+    assert (plan.training.batch_size, plan.training.seq_len, plan.training.steps, plan.training.lr) == (64, 2048, 18000, 1e-4)
+    assert plan.calibration.sequences == 1024
+
+
+def test_effort_multiplies_evidence_and_seeds_replace():
+    plan, more = read_plan(RECIPE, "laptop"), read_plan(RECIPE, "laptop", effort=3, seeds=4)
+    assert more.heldout.windows == 3 * plan.heldout.windows
+    assert more.training.steps == 3 * plan.training.steps
+    assert more.benchmarks.commonsense_limit == 3 * plan.benchmarks.commonsense_limit
+    assert more.benchmarks.continuation_windows == 3 * plan.benchmarks.continuation_windows
+    assert more.seeds == 4 and more.arms == plan.arms and more.models == plan.models
+
+
+def test_a_setting_names_the_width_and_the_point():
+    assert Arm(method="m", strategy="high", d_kv=16).setting("final") == "d_kv=16,final"
+    assert Arm(method="m", strategy="high").setting("step=20") == "step=20"
+
+
+BROKEN = {
+    "an unknown key": (lambda r: r["defaults"]["training"].update(learning_rate=1), "learning_rate"),
+    "a wrong strategy": (lambda r: r["defaults"]["arms"][2].update(strategy="best"), "strategy"),
+    "too few seeds": (lambda r: r["scales"]["smoke"].update(seeds=0), "seeds"),
+    "too much rotation": (lambda r: r["defaults"].update(rope_fraction=0.6), "rope_fraction"),
+    "an arm twice": (lambda r: r["defaults"]["arms"].append(dict(r["defaults"]["arms"][0])), "appear twice"),
+    "a scratch model without its shape": (lambda r: next(iter(r["scales"]["smoke"]["models"].values())).pop("scratch"), "scratch"),
+    "a missing part": (lambda r: r["scales"]["smoke"].pop("heldout"), "heldout"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_recipe_is_refused_by_field(name, tmp_path):
+    change, word = BROKEN[name]
+    with pytest.raises(GalleyError, match=word):
+        read_plan(edited(tmp_path, change), "smoke")
+
+
+def test_an_error_names_file_and_line(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    shutil.copyfile(RECIPE, path)
+    text = path.read_text().replace("    weight_decay: 0.01\n", "    weight_decay: 0.01\n    wieght_decay: 0.01\n", 1)
+    path.write_text(text)
+    line = text.splitlines().index("    wieght_decay: 0.01") + 1
+    with pytest.raises(GalleyError, match=rf"recipe\.yaml:{line}: .*wieght_decay"):
+        read_plan(path, "smoke")
+
+
+def test_an_unknown_scale_is_refused_with_the_known_ones():
+    with pytest.raises(GalleyError, match="smoke, laptop, paper"):
+        read_plan(RECIPE, "huge")
+
+
+def test_a_plan_cannot_be_changed_in_place():
+    with pytest.raises(ValidationError, match="frozen"):
+        read_plan(RECIPE, "smoke").seeds = 9
+    assert Plan.model_config["frozen"]
+
+
+def test_reading_a_plan_imports_nothing_heavy():
+    program = (
+        "import sys; from pathlib import Path; from galley.papers.mha2mla.plan import read_plan\n"
+        f"read_plan(Path({str(RECIPE)!r}), 'paper')\n"
+        "sys.exit(' '.join({'torch', 'transformers', 'pandas'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

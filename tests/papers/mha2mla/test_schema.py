@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from galley.papers.mha2mla.schema import schemas, write_schemas
+
+ROOT = Path(__file__).parents[3]
+FILES = {"mha2mla": "recipes/mha2mla/recipe.yaml", "claims": "recipes/mha2mla/claims.yaml", "sources": "recipes/sources.yaml"}
+
+
+def validator(name):
+    return jsonschema.Draft202012Validator(schemas()[name])
+
+
+def document(name):
+    return yaml.safe_load((ROOT / FILES[name]).read_text(encoding="utf-8"))
+
+
+def test_the_committed_schemas_are_those_of_the_models(tmp_path):
+    write_schemas(tmp_path)
+    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_text() for path in (ROOT / "recipes/schema").iterdir()}
+    assert made == kept, "recipes/schema is stale: run python -m galley.papers.mha2mla.schema"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_project_s_own_files_satisfy_their_schema(name):
+    jsonschema.Draft202012Validator.check_schema(schemas()[name])
+    faults = [f"{list(e.absolute_path)}: {e.message}" for e in validator(name).iter_errors(document(name))]
+    assert faults == []
+
+
+BROKEN = [
+    ("mha2mla", lambda d: d["defaults"].update(rope_fracton=0.1), "rope_fracton"),
+    ("mha2mla", lambda d: d["scales"]["smoke"]["heldout"].update(windos=3), "windos"),
+    ("mha2mla", lambda d: d["scales"].update(huge={}), "huge"),
+    ("mha2mla", lambda d: d["scales"]["smoke"].update(seeds=0), "0 is less than"),
+    ("mha2mla", lambda d: d["defaults"]["arms"][0].update(strategy="best"), "best"),
+    ("claims", lambda d: d[0].update(kind="guess"), "guess"),
+    ("claims", lambda d: d[0].pop("margin"), "margin"),
+    ("claims", lambda d: d[0].update(colour="red"), "colour"),
+    ("sources", lambda d: d["piqa_valid"].pop("licence"), "licence"),
+    ("sources", lambda d: d["piqa_valid"]["files"]["valid.jsonl"].update(sha256="abc"), "abc"),
+]
+
+
+@pytest.mark.parametrize(("name", "break_it", "word"), BROKEN)
+def test_a_mistake_is_seen(name, break_it, word):
+    broken = json.loads(json.dumps(document(name)))
+    break_it(broken)
+    messages = [e.message for e in validator(name).iter_errors(broken)]
+    assert any(word in m for m in messages), messages
