@@ -23,6 +23,7 @@ wildcard_constraints:
     model=r"[A-Za-z0-9._-]+",
     shard=r"\d+",
     source=r"[a-z0-9_.-]+",
+    recipe="|".join(RECIPES),
 
 
 include: "rules/sources.smk"
@@ -39,5 +40,6 @@ rule all:
     """Every recipe's table, renderings and certificate."""
     default_target: True
     input:
+        "results/table_certificates.csv",
         expand("results/table_{recipe}.csv", recipe=RECIPES),
         expand("results/certificate_{recipe}.html", recipe=RECIPES),

@@ -24,6 +24,7 @@ def check_config():
     mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
     if mirror and not Path(mirror).is_dir():
         raise WorkflowError(f"config: mirror is {mirror!r}, which is not a folder; unset GALLEY_MIRROR or name one that exists")
+    mha2mla_plan(config["scale"])  # a wrong scale or recipe stops here, with its own message
 
 
 def mirror_flag(wildcards=None):

@@ -32,3 +32,21 @@ rule table:
         code=code("galley.tables.certificate") + code("galley.tables.figures") + code("galley.tables.table"),
     shell:
         "galley table {wildcards.recipe} --scale {params.scale} --items {input.rows} --runs {input.runs} &> {log}"
+
+
+rule certificates:
+    """Score every evaluator on gold and on corrupted answers: what it gives must be 1 and near 0."""
+    input:
+        sources=expand("results/sources/{source}", source=OPTIONAL),
+    output:
+        "results/table_certificates.csv",
+    log:
+        "logs/certificates.log",
+    resources:
+        mem_mb=3000,
+        runtime=20,
+    params:
+        sources=lambda wildcards, input: Path(input.sources[0]).parent,
+        code=code("galley.evaluate.certify"),
+    shell:
+        "galley certify --sources {params.sources} --out {output} &> {log}"

@@ -231,6 +231,18 @@ def claims_check(recipe: str, scale: ScaleOption = "laptop", results: Path = Pat
 
 
 @app.command()
+def certify(
+    sources: Annotated[Path, typer.Option()] = Path("results/sources"),
+    out: Annotated[Path, typer.Option()] = Path("results/table_certificates.csv"),
+    limit: Annotated[int, typer.Option(min=1, help="items per benchmark")] = 50,
+) -> None:
+    """Score every evaluator on gold and on corrupted answers."""
+    from galley.evaluate.certify import write_certificates
+
+    write_certificates(sources=sources, out=out, limit=limit)
+
+
+@app.command()
 def bench(
     recipe: str,
     out: Annotated[Path, typer.Option()] = Path("results/bench_mha2mla.csv"),

@@ -34,12 +34,14 @@ PIQA = [
         ),
         (
             "hellaswag",
-            {"activity_label": "Baking", "ctx": "[header] Bake [title] Mix it. [step] then", "endings": ["eat. [step]", "run  off."], "label": "1"},
+            {"activity_label": "Baking", "ctx": "[header] Bake [title] Mix it. [step] then", "endings": ["eat. [step]", "run  off."],
+             "label": "1"},
             "Baking: Bake. Mix it. then", [" eat.", " run off."], 1,
         ),
         (
             "hellaswag",
-            {"activity_label": "Golf", "ctx_a": "A man swings.", "ctx_b": "he", "ctx": "A man swings. he", "endings": ["wins.", "cries."], "label": 0},
+            {"activity_label": "Golf", "ctx_a": "A man swings.", "ctx_b": "he", "ctx": "A man swings. he",
+             "endings": ["wins.", "cries."], "label": 0},
             "Golf: A man swings. He", [" wins.", " cries."], 0,
         ),
         (
@@ -74,15 +76,15 @@ def scores(lm, *, limit=10, **data):
 
 
 def test_likelihood_is_divided_by_characters_without_the_leading_space():
-    item = {"goal": "g", "sol1": "ab", "sol2": "abcdefgh", "label": 1}
-    # Per character -1 and -0.75: the long one wins, though its sum is lower.
-    won = scores(CountingLM({" ab": -2.0, " abcdefgh": -6.0}.get), piqa=[item])
-    assert won.query("benchmark == 'piqa'")["score"].tolist() == [1.0]
-    # With the space counted, -2.7/3 = -0.9 would beat -0.95; without it -1.35 does not.
-    lost = scores(CountingLM({" ab": -2.7, " abcdefgh": -7.6}.get), piqa=[item])
-    assert lost.query("benchmark == 'piqa'")["score"].tolist() == [1.0]
-    wrong = scores(CountingLM({" ab": -1.0, " abcdefgh": -7.6}.get), piqa=[item])
-    assert wrong.query("benchmark == 'piqa'")["score"].tolist() == [0.0]
+    table = {
+        " ab": -2.0, " abcdefgh": -6.0,  # per character -1 and -0.75: the long one wins, though its sum is lower
+        " cd": -2.4, " cdefghij": -8.0,  # were the space counted, -2.4/3 = -0.8 would beat -8/9; without it -1.2 loses to -1
+        " ef": -1.0, " efghijkl": -7.6,  # the short one wins
+    }  # fmt: skip
+    choices = [choice.strip() for choice in table]
+    items = [{"goal": "g", "sol1": short, "sol2": long, "label": 1} for short, long in zip(choices[::2], choices[1::2], strict=True)]
+    got = scores(CountingLM(table.get), piqa=items)
+    assert got.query("benchmark == 'piqa'")["score"].tolist() == [1.0, 1.0, 0.0]
 
 
 def test_the_model_is_asked_prompt_and_choice_as_they_stand():

@@ -118,7 +118,7 @@ def test_windows_depend_on_the_seed_alone_and_head_keeps_the_first(tokenizer):
 
 
 def test_too_little_text_names_the_way_out(tokenizer):
-    with pytest.raises(GalleyError, match="only 8 windows of 50 tokens; lower heldout.windows"):
+    with pytest.raises(GalleyError, match=r"only 8 windows of 50 tokens; lower heldout\.windows"):
         heldout_windows(documents(), tokenizer, n_windows=9, window_tokens=50, seed=0)
     with pytest.raises(GalleyError, match="only 0 windows of 5000 tokens"):
         heldout_windows(documents(), tokenizer, n_windows=1, window_tokens=5000, seed=0)

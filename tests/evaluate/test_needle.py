@@ -4,7 +4,7 @@ from transformers import DynamicCache
 
 from galley.artifact import GalleyError
 from galley.evaluate.certify import KnownModel, copy_next
-from galley.evaluate.needle import ANSWER_TOKENS, build_needle_prompt, evaluate_needles
+from galley.evaluate.needle import ANSWER_TOKENS, CITIES, build_needle_prompt, evaluate_needles
 from galley.models.scratch import build_llama, train_tokenizer
 
 PROSE = [f"Sentence number {i} says that the weather was fine. Nobody disagreed." for i in range(200)]
@@ -50,7 +50,7 @@ def test_refusals(tokenizer):
     assert len(build(length=least)[0]) == least - ANSWER_TOKENS
     with pytest.raises(GalleyError, match="haystack has only"):
         build(length=3000, few=True)
-    with pytest.raises(GalleyError, match="depth is 1.5"):
+    with pytest.raises(GalleyError, match=r"depth is 1\.5"):
         build(depth=1.5)
     model = KnownModel(copy_next, vocab_size=len(tokenizer), context=256)
     with pytest.raises(GalleyError, match="length is 300 tokens, but the model's context is 256"):
@@ -92,9 +92,7 @@ def test_the_greedy_verdict_is_what_generate_would_say(tokenizer):
     plain = evaluate_needles(model, tokenizer, haystack=PROSE, lengths=[160], depths=[0.5], seed=3)
     assert got["score"].tolist() == pytest.approx(plain["score"].tolist())
     generator = torch.Generator().manual_seed(3)
-    city = ("Lisbon", "Oslo", "Kyoto", "Quito", "Tunis", "Perth", "Lima", "Riga", "Accra", "Turin")[
-        int(torch.randint(10, (), generator=generator))
-    ]
+    city = CITIES[int(torch.randint(10, (), generator=generator))]
     number = int(torch.randint(10_000, 100_000, (), generator=generator))
     prompt, answer = build_needle_prompt(PROSE, tokenizer, length=160, depth=0.5, city=city, number=number)
     ids = torch.tensor([prompt + answer])

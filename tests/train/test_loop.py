@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import tiny_llama
+from tiny import tiny_llama
 from torch.nn import functional as F
 
 from galley.artifact import GalleyError

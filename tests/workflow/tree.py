@@ -1,72 +1,128 @@
-"""A scratch copy of the project with a smoke scale that runs in a minute."""
+"""Scratch copies of the project, and the environment that runs Snakemake in them."""
 
+import importlib.util
 import os
 import shutil
+import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parents[2]
 TREE = ("Snakefile", "config.yaml", "rules", "recipes", "profiles")
+TABLE = "results/table_mha2mla.csv"
+SMOKE = ("--config", "scale=smoke")
+# Below the smoke scale: every stage runs, on next to nothing. (d_h = 32: the quantised caches group 64 values of the rotary part.)
 TINY = {
     "models": {
         "scratch-tiny": {
             "kind": "scratch",
             "params_m": 0.1,
             "scratch": {
-                "vocab_size": 384, "d_model": 64, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "d_ff": 64,
-                "context": 96, "steps": 12, "batch_size": 4, "lr": 3.0e-3,
+                "vocab_size": 384, "d_model": 64, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "d_ff": 64,
+                "context": 128, "steps": 10, "batch_size": 4, "lr": 3.0e-3,
             },
         }
     },
+    "arms": [
+        {"method": "original", "strategy": "all", "convert": False, "train": False, "benchmark": True},
+        {"method": "2-norm+joint", "strategy": "2-norm", "d_kv": 16, "benchmark": True},
+        {"method": "control:random_basis", "strategy": "2-norm", "d_kv": 16, "svd": "random"},
+        {"method": "low", "strategy": "low"},
+    ],
     "corpus": {"max_bytes": {"stdlib": 300_000, "pydoc": 60_000, "shakespeare": 100_000, "essays": 50_000}},
     "calibration": {"sequences": 2, "seq_len": 48},
     "training": {"steps": 4, "batch_size": 2, "seq_len": 48, "eval_every": 2},
     "heldout": {"windows": 4, "window_tokens": 64, "curve_windows": 2},
     "benchmarks": {
-        "commonsense_limit": 2, "longbench_limit": 1, "longbench_max_length": 90, "longbench_max_new_tokens": 2,
-        "needle_lengths": [90], "needle_depths": [0.5], "continuation_windows": 1, "continuation_prefix": 64,
+        "commonsense_limit": 2, "longbench_limit": 1, "longbench_max_length": 120, "longbench_max_new_tokens": 2,
+        "needle_lengths": [120], "needle_depths": [0.5], "continuation_windows": 1, "continuation_prefix": 64,
         "continuation_tokens": 16, "quant_residual": 16,
     },
     "seeds": 1,
     "shards": 2,
 }  # fmt: skip
-# Nothing but local sockets: a connection anywhere else fails as if the cable were out.
+# Loaded by every Python process: nothing but local sockets, as if the cable were out; each attempt is noted.
 NO_NETWORK = """
-import socket
+import os, socket
 _connect = socket.socket.connect
+def _refuse(what):
+    with open(os.environ["NO_NETWORK_LOG"], "a") as log:
+        log.write(f"{what}\\n")
+_local = ("127.0.0.1", "localhost") if os.environ.get("NO_NETWORK_BUT_LOOPBACK") else ()
 def connect(self, address):
-    if self.family != socket.AF_UNIX:
+    if self.family != socket.AF_UNIX and address[0] not in _local:
+        _refuse(f"connect {address}")
         raise OSError(101, "Network is unreachable")
     return _connect(self, address)
-socket.socket.connect = connect
+_getaddrinfo = socket.getaddrinfo
+def getaddrinfo(host, *args, **kwargs):
+    if host in _local:
+        return _getaddrinfo(host, *args, **kwargs)
+    _refuse(f"look up {host}")
+    raise socket.gaierror(-3, "Temporary failure in name resolution")
+socket.socket.connect = socket.socket.connect_ex = connect
+socket.getaddrinfo = getaddrinfo
 """
 
 
-def copy_tree(folder: Path) -> Path:
-    """Copy what a run reads, with the smoke scale made tiny."""
-    for name in TREE:
-        source = ROOT / name
-        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
-    path = folder / "recipes/mha2mla/recipe.yaml"
-    recipe = yaml.safe_load(path.read_text())
-    recipe["scales"]["smoke"] = TINY
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+@dataclass(frozen=True)
+class Tree:
+    """A copy of the project and the environment of what runs in it."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def snakemake(self, *arguments: str) -> tuple[int, str]:
+        """Run Snakemake in the copy; return its exit code and all that it said."""
+        done = subprocess.run(["snakemake", *arguments], cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def failure(self, text: str) -> str:
+        """Return the end of a failed run's output and of every log, for the assertion's message."""
+        logs = [f"== {p.relative_to(self.folder)}\n{p.read_text()[-1500:]}" for p in sorted(self.folder.glob("logs/**/*.log"))]
+        return "\n".join([text[-4000:], *logs])
+
+
+def share(folder: Path) -> Path:
+    """Copy the library once for all trees of a session, so that an edit meanwhile does not change a run half way."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     return folder
 
 
-def offline_env(folder: Path) -> dict[str, str]:
-    """Return an environment without network, mirror or download cache."""
-    block = folder / "no_network"
-    block.mkdir()
-    (block / "sitecustomize.py").write_text(NO_NETWORK)
-    env = {k: v for k, v in os.environ.items() if k not in ("GALLEY_MIRROR", "HF_HUB_OFFLINE")}
-    paths = [str(block), str(ROOT / "src")]
-    bin_folder = str(Path(sys.executable).parent)
-    return env | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "GALLEY_CACHE": str(folder / "cache"),
-        "PATH": bin_folder + os.pathsep + env["PATH"],
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-    }
+def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, loopback: bool = False) -> Tree:
+    """Copy what a run reads; `tiny` replaces the smoke scale.
+
+    Without `network` every connection fails; `loopback` lets through those to this machine.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TREE:
+        source = ROOT / name
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
+    if tiny:
+        path = folder / "recipes/mha2mla/recipe.yaml"
+        recipe = yaml.safe_load(path.read_text())
+        recipe["scales"]["smoke"] = TINY
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    paths = [str(shared / "src")]
+    env = {k: v for k, v in os.environ.items() if k not in ("GALLEY_MIRROR", "HF_HUB_OFFLINE", "SNAKEMAKE_PROFILE")}
+    env |= {"GALLEY_CACHE": str(folder / "cache"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
+    if not network:
+        block = folder / "no_network"
+        block.mkdir()
+        (block / "sitecustomize.py").write_text(NO_NETWORK)
+        paths.insert(0, str(block))
+        env |= {"NO_NETWORK_LOG": str(block / "attempts"), **({"NO_NETWORK_BUT_LOOPBACK": "1"} if loopback else {})}
+    env["PYTHONPATH"] = os.pathsep.join(paths)
+    if not _compiled("snakemake"):
+        # Packages without bytecode cost five seconds a process: compile them once for all processes of the session.
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        env.setdefault("PYTHONPYCACHEPREFIX", str(shared / "bytecode"))
+    return Tree(folder, env)
+
+
+def _compiled(package: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None and Path(importlib.util.cache_from_source(spec.origin)).exists()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, atomic_path, file_lock, sha256_file, write_json
@@ -169,7 +169,7 @@ def download(url: str, path: Path, entry: FileEntry) -> None:
     part = path.with_name(path.name + ".part")
     try:
         _attempt(url, part)
-    except (requests.ConnectionError, requests.Timeout) as error:
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise Unreachable(f"no connection for {path.name} ({type(error).__name__})") from None
     except requests.HTTPError as error:
         raise Unreachable(f"{path.name}: HTTP {error.response.status_code}") from None
@@ -181,8 +181,15 @@ def download(url: str, path: Path, entry: FileEntry) -> None:
     part.replace(path)
 
 
+def _passing(error: BaseException) -> bool:
+    """Return whether an error may pass: a cut or slow connection, or a server that is busy."""
+    if isinstance(error, requests.HTTPError):
+        return error.response.status_code in (429, 500, 502, 503, 504)
+    return isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError)
+
+
 @retry(
-    retry=retry_if_exception_type((requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)),
+    retry=retry_if_exception(_passing),
     stop=stop_after_attempt(3),
     wait=wait_exponential(multiplier=0.2, max=4),
     reraise=True,
@@ -197,7 +204,7 @@ def _attempt(url: str, part: Path) -> None:
         answer.raise_for_status()
         mode = "ab" if answer.status_code == 206 else "wb"
         with part.open(mode) as target:
-            for chunk in answer.iter_content(1 << 20):
+            for chunk in answer.iter_content(1 << 16):
                 target.write(chunk)
 
 

@@ -80,7 +80,7 @@ class Source(Strict):
     @classmethod
     def _plain_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
         for name in files:
-            if not name or name.startswith(("/", ".")) or ".." in name:
+            if not name or not name.isprintable() or name.startswith(("/", ".")) or ".." in name:
                 raise ValueError(f"file name {name!r} must stay inside the source's folder")
         return files
 

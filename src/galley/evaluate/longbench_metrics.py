@@ -2,6 +2,8 @@
 
 LongBench (Bai et al., 2023), as defined by its official `metrics.py`, written anew without the `rouge` and
 `fuzzywuzzy` packages that it calls. Each takes a prediction, one gold answer and the item's classes, and returns 0..1.
+
+Source: the benchmark's definitions.
 """
 
 from __future__ import annotations

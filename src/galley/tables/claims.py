@@ -8,14 +8,14 @@ Source: ours.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from galley.artifact import GalleyError
-from galley.recipe import Strict
+from galley.recipe import Scale, Strict
 
 Kind = Literal["structural", "order", "equivalence", "non_inferiority", "trend", "value"]
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "proxy_agrees", "proxy_disagrees", "not_run")
@@ -78,10 +78,10 @@ class Claim(Strict):
     direction: Literal["less", "greater"] = Field(default="less", description="order: lhs is less or greater than rhs")
     margin: Margin
     exact: bool = Field(default=False, description="true for arithmetic and equivalences, judged alike at any scale")
-    scales: list[Literal["smoke", "laptop", "paper"]]
+    scales: list[Scale]
     not_run_reason: str = "this scale cannot test it"
     controls: list[Control]
-    expect: dict[str, list[str]] = Field(default_factory=dict, description="per scale, the verdicts that are no regression")
+    expect: dict[Scale, list[str]] = Field(default_factory=dict, description="per scale, the verdicts that are no regression")
 
     @model_validator(mode="after")
     def _shape(self) -> Claim:
@@ -99,14 +99,22 @@ class Claim(Strict):
 
 def load_claims(path: Path) -> list[Claim]:
     """Read a claims file; a GalleyError names file, claim and field."""
+    try:
+        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GalleyError(f"no claims at {path}; they live in recipes/<name>/claims.yaml") from None
+    except yaml.YAMLError as error:
+        raise GalleyError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(entries, list):
+        raise GalleyError(f"{path}: expected a list of claims at the top of the file")
     claims = []
-    for entry in yaml.safe_load(Path(path).read_text(encoding="utf-8")):
+    for entry in entries:
         try:
             claims.append(Claim.model_validate(entry))
         except ValidationError as error:
             fault = error.errors()[0]
             name = entry.get("id", "?") if isinstance(entry, dict) else "?"
-            raise GalleyError(f"{path}: claim {name!r}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+            raise GalleyError(f"{path}: claim {name!r}: {'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {_short(fault)})") from None
     ids = [claim.id for claim in claims]
     twice = {name for name in ids if ids.count(name) > 1}
     if twice:
@@ -114,8 +122,13 @@ def load_claims(path: Path) -> list[Claim]:
     return claims
 
 
+def _short(fault: Any) -> str:
+    text = repr(fault.get("input"))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def check_file(claims_csv: Path, claims_yaml: Path, scale: str) -> list[str]:
-    """Return what is wrong with a judged claims file: changed verdicts, controls that do not flip."""
+    """Return what is wrong with a judged claims file: changed verdicts, controls that did not run or did not flip."""
     if not claims_csv.exists():
         raise GalleyError(f"no verdicts at {claims_csv}; make the table first")
     judged = pd.read_csv(claims_csv, keep_default_na=False).set_index("claim_id")
@@ -128,10 +141,14 @@ def check_file(claims_csv: Path, claims_yaml: Path, scale: str) -> list[str]:
             problems.append(f"{claim.id}: not in {claims_csv}")
             continue
         row = judged.loc[claim.id]
-        allowed = claim.expect.get(scale)
+        allowed = claim.expect.get(scale)  # type: ignore[call-overload]
         tolerated = row["verdict"] == "inconclusive" and not claim.exact
         if allowed and row["verdict"] not in allowed and not tolerated:
             problems.append(f"{claim.id}: verdict is {row['verdict']}, expected {' or '.join(allowed)} ({row['reason']})")
-        if row["verdict"] != "not_run" and row["controls_flipped"] != row["controls_run"]:
+        if row["verdict"] == "not_run":
+            continue
+        if row["controls_run"] == 0:
+            problems.append(f"{claim.id}: none of its controls ran: {row['controls']}")
+        if row["controls_flipped"] != row["controls_run"]:
             problems.append(f"{claim.id}: a control did not flip it: {row['controls']}")
     return problems

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from galley.artifact import atomic_path
-from galley.stats import weighted_mean
+from galley.stats import Estimate, weighted_mean, wilson
 from galley.tables.claims import Claim, load_claims
 from galley.tables.rows import read_items
 from galley.tables.verdicts import judge
@@ -66,8 +66,8 @@ def build_table(items: pd.DataFrame, judged: pd.DataFrame, claims: list[Claim], 
         if key in ours:
             ours[key] |= {"reported": float(value["value"]), "reported_source": value["source"]}
             continue
-        rows.append({"paper": name, "scale": scale, "model": value["model"], "method": value["method"], "setting": value["setting"],
-                     "benchmark": value["benchmark"], "metric": value["metric"], "higher_is_better": value["metric"] not in LOWER_IS_BETTER,
+        rows.append({**dict(zip(KEYS[2:7], key, strict=True)), "paper": name, "scale": scale,
+                     "higher_is_better": value["metric"] not in LOWER_IS_BETTER,
                      "reported": float(value["value"]), "reported_source": value["source"], "status": "not_run",
                      "reason": "needs the paper's models and budget"})  # fmt: skip
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
@@ -99,10 +99,23 @@ def _row(key: dict, group: pd.DataFrame) -> dict:
     scores = good.pivot(index="seed", columns="item_id", values="score").dropna(axis=1)
     weights = good.groupby("item_id")["weight"].first().loc[scores.columns]
     seed = zlib.crc32(" ".join(str(v) for v in key.values()).encode())
-    e = weighted_mean(scores.to_numpy(float), weights.to_numpy(float), seed=seed)
+    e = estimate(scores.to_numpy(float), weights.to_numpy(float), metric=key["metric"], seed=seed)
     dropped = good["item_id"].nunique() - scores.shape[1]
     return {**row, "value": e.value, "ci_low": e.low, "ci_high": e.high, "ci_method": e.method, "n_items": e.n_items, "n_seeds": e.n_seeds,
             "status": "ok", "reason": f"{dropped} items are not in every seed" if dropped else ""}  # fmt: skip
+
+
+def estimate(scores: np.ndarray, weights: np.ndarray, *, metric: str, seed: int) -> Estimate:
+    """Estimate one number from scores (seeds, items): Wilson's interval for a rate of hits, else the bootstrap.
+
+    A bootstrap of ten misses in ten has no width at all; Wilson's interval knows that ten items are few.
+    """
+    hits = scores[0].sum()
+    if metric.startswith("acc") and len(scores) == 1 and np.isin(scores, (0, 1)).all() and np.ptp(weights) == 0:
+        n = scores.shape[1]
+        low, high = wilson(int(hits), n)
+        return Estimate(float(hits / n), low, high, "Wilson, one training run", n, 1)
+    return weighted_mean(scores, weights, seed=seed)
 
 
 def is_missing(value: object) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from galley.artifact import GalleyError
 from galley.stats import Estimate, items_needed, paired_difference, slope
 from galley.tables.claims import Claim, Control, Rows
 
@@ -41,19 +42,29 @@ def pick(items: pd.DataFrame, rows: Rows) -> pd.DataFrame:
 
 
 def grid(frames: Sequence[pd.DataFrame]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return per frame its scores (seeds, items) on the items that all share, and those items' weights."""
+    """Return per frame its scores (seeds, items) on the items and seeds that all share, and those items' weights.
+
+    A frame of one seed (an untrained model) pairs with every seed of the others. Missing when nothing is shared,
+    GalleyError when a side mixes several settings: a score per model, item and seed is what can be paired.
+    """
     tables, weights = [], None
     for frame in frames:
-        table = frame.assign(key=frame["model"] + "|" + frame["item_id"]).pivot(index="seed", columns="key", values="score")
-        tables.append(table)
-        ours = frame.assign(key=frame["model"] + "|" + frame["item_id"]).groupby("key")["weight"].first()
-        weights = ours if weights is None else weights
+        keyed = frame.assign(key=frame["model"] + "|" + frame["item_id"])
+        if keyed.duplicated(["seed", "key"]).any():
+            found = ", ".join(sorted(set(frame["setting"])))
+            raise GalleyError(f"{frame['method'].iloc[0]} has several scores of one item; its settings are {found}: name one in the claim")
+        tables.append(keyed.pivot(index="seed", columns="key", values="score"))
+        weights = keyed.groupby("key")["weight"].first() if weights is None else weights
+    several = [set(t.index) for t in tables if len(t) > 1]
+    seeds = sorted(set.intersection(*several)) if several else []
+    if several and not seeds:
+        raise Missing("the compared rows share no seeds")
+    # An item that a seed lacks cannot be paired: it is left out on every side.
+    tables = [(t if len(t) == 1 else t.loc[seeds]).dropna(axis=1) for t in tables]
     shared = sorted(set.intersection(*(set(t.columns) for t in tables)))
     if not shared or weights is None:
         raise Missing("the compared rows share no items")
-    seeds = sorted(set.intersection(*(set(t.index) for t in tables if len(t) > 1)) if any(len(t) > 1 for t in tables) else [0])
-    arrays = [(t if len(t) == 1 else t.loc[seeds])[shared].to_numpy(float) for t in tables]
-    return arrays, weights.loc[shared].to_numpy(float)
+    return [t[shared].to_numpy(float) for t in tables], weights.loc[shared].to_numpy(float)
 
 
 def judge_claim(claim: Claim, items: pd.DataFrame, *, scale: str, control: Control | None = None) -> dict:
@@ -90,8 +101,14 @@ def judge_claim(claim: Claim, items: pd.DataFrame, *, scale: str, control: Contr
         None: "inconclusive",
     }
     needed = items_needed(estimate, threshold=threshold) if holds is None else None
-    reason = "" if holds is not None else (f"about {needed} items would settle it" if needed else "the difference is too small to settle")
+    reason = "" if holds is not None else _unsettled(estimate, needed)
     return _verdict(names[holds], estimate=estimate, reason=reason, needed=needed)
+
+
+def _unsettled(estimate: Estimate, needed: int | None) -> str:
+    if math.isnan(estimate.low):
+        return estimate.method
+    return f"about {needed} items would settle it" if needed else "the difference is too small to settle"
 
 
 def _holds(claim: Claim, e: Estimate, *, sign: float) -> tuple[bool | None, float]:
@@ -140,13 +157,16 @@ def _verdict(verdict: str, *, estimate: Estimate | None = None, reason: str = ""
 
 
 def judge(claims: Sequence[Claim], items: pd.DataFrame, *, scale: str) -> pd.DataFrame:
-    """Return one row per claim: verdict, evidence, and whether each control that ran flipped it."""
+    """Return one row per claim: verdict, evidence, and whether each control that ran flipped it.
+
+    A control fails to flip a claim when both agree with the paper: the check would then pass for the broken variant too.
+    """
     rows = []
     for claim in claims:
         main = judge_claim(claim, items, scale=scale)
         outcomes = [(control.name, judge_claim(claim, items, scale=scale, control=control)["verdict"]) for control in claim.controls]
         ran = [(name, verdict) for name, verdict in outcomes if verdict != "not_run"]
-        flipped = [name for name, verdict in ran if verdict not in AGREES]
+        flipped = [name for name, verdict in ran if not {verdict, main["verdict"]} <= AGREES]
         rows.append({
             "claim_id": claim.id, "statement": claim.statement, "source": claim.source, "tier": claim.tier, "kind": claim.kind,
             "scale": scale, **main, "margin": claim.margin.abs, "margin_reason": claim.margin.reason,

@@ -79,10 +79,10 @@ def train(
         factor = warmup_stable_decay(step, steps=config.steps, warmup=config.warmup_steps, decay=config.decay_steps)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * factor
-        ids = batch(data, step=step, batch_size=config.batch_size * config.accumulate, seed=config.seed)
+        ids = batch(data, step=step, batch_size=config.batch_size * config.accumulate, seed=config.seed).to(model.device)
         loss = 0.0
         for part in ids.split(config.batch_size):
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.dtype == "autocast"):
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=config.dtype == "autocast"):
                 part_loss = next_token_loss(model, part, chunk=config.chunk) / config.accumulate
             part_loss.backward()
             loss += part_loss.item()
@@ -137,7 +137,7 @@ def next_token_loss(model: PreTrainedModel, ids: torch.Tensor, *, chunk: int = 2
     if len(targets) * head.out_features <= 2**24 or head.bias is not None or not torch.is_grad_enabled():
         return F.cross_entropy(head(hidden).float(), targets)
     weight = head.weight
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled(hidden.device.type):
         hidden, weight = hidden.to(torch.bfloat16), weight.to(torch.bfloat16)
     return HeadLoss.apply(hidden, weight, targets, chunk)
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from conftest import tiny_llama
+from tiny import tiny_llama
 from transformers import DynamicCache, Gemma3TextConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config
 
 from galley.artifact import GalleyError

@@ -2,6 +2,8 @@
 
 Each takes a converted model and returns it changed (in place). See the card of known faults in
 recipes/mha2mla/README.md: the main branch of the official code caches full keys and values.
+
+Source: ours, after arXiv:2502.14837 and its official code.
 """
 
 from __future__ import annotations

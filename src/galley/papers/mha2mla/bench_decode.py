@@ -35,7 +35,7 @@ def bench_decode(base: Path, *, lengths: tuple[int, ...] = LENGTHS, repeats: int
         times: list[list[float]] = [[], []]
         for _ in tqdm(range(repeats + warm_up), desc=f"decode at {tokens}", disable=None):
             for which, model in enumerate((original, converted)):
-                times[which].append(step_seconds(model, caches[which], tokens))
+                times[which].append(step_seconds(model, caches[which]))
         peer, ours = (1000 * statistics.median(t[warm_up:]) for t in times)
         facts = {"n": repeats, "threads": torch.get_num_threads(), "dtype": "float32", "device": "cpu"}
         setting = f"d_kv={D_KV},cached={tokens},batch=1"
@@ -62,11 +62,11 @@ def filled(model: PreTrainedModel, cache: Cache, tokens: int) -> Cache:
     return cache
 
 
-def step_seconds(model: PreTrainedModel, cache: Cache, tokens: int) -> float:
-    """Return the time of one decode step; the cache is cropped back to `tokens` afterwards."""
+def step_seconds(model: PreTrainedModel, cache: Cache) -> float:
+    """Return the time of one decode step; the new token is cropped off afterwards."""
     with torch.no_grad():
         start = time.perf_counter()
         model(torch.ones(1, 1, dtype=torch.long), past_key_values=cache, use_cache=True)
         seconds = time.perf_counter() - start
-    cache.crop(tokens)
+    cache.crop(-1)
     return seconds

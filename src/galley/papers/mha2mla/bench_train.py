@@ -22,7 +22,7 @@ from galley.train.loop import TrainConfig, train
 from galley.train.packing import batch
 
 
-def bench_train(base: Path, *, steps: int = 5, rounds: int = 3, batch_size: int = 2, seq_len: int = 512) -> list[dict[str, Any]]:
+def bench_train(base: Path, *, steps: int = 4, rounds: int = 3, batch_size: int = 1, seq_len: int = 512) -> list[dict[str, Any]]:
     """Return the throughput row and the largest difference between the loss curves, float32."""
     original = load_model(base, dtype=torch.float32)
     d_h = original.config.hidden_size // original.config.num_attention_heads

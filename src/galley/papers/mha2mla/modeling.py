@@ -174,7 +174,8 @@ class MlaAttention(nn.Module):
             n_k = scores.shape[-1]
             seen = torch.ones(n_q, n_k, dtype=torch.bool, device=scores.device).tril(n_k - n_q)
             scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
-        p = scores.softmax(dim=-1, dtype=torch.float32).to(c.dtype)
+        half = scores.dtype in (torch.bfloat16, torch.float16)
+        p = scores.softmax(dim=-1, dtype=torch.float32 if half else None).to(c.dtype)
         o_latent = p.view(batch, n_h * n_q, -1) @ c_v[:, 0]
         out = o_latent.view(batch, n_kv, g * n_q, -1) @ w_uv.transpose(-1, -2)
         out = out.view(batch, n_h, n_q, self.head_dim)

@@ -1,0 +1,89 @@
+import re
+
+import pandas as pd
+import pytest
+import yaml
+
+from galley.tables.certificate import certificate, section, write_certificate
+from galley.tables.publish import publish
+from galley.tables.rows import write_items, write_runs
+
+README = "# P\n\n## Deviations\n\n- smaller <models>\n\n## Ambiguities settled\n\n- the seed is 42\n\n## Cost\n\nminutes\n"
+RUNS = [
+    {"run_id": "r1", "stage": "adapt", "wall_s": 60.4, "cpu_s": 59.0, "peak_rss_mib": 700.0},
+    {"run_id": "r2", "stage": "adapt", "wall_s": 30.0, "cpu_s": 29.0, "peak_rss_mib": 900.0},
+    {"run_id": "r3", "stage": "structure", "wall_s": 5.0, "cpu_s": 4.0, "peak_rss_mib": 300.0},
+]
+
+
+@pytest.fixture
+def text(table, judged):
+    return certificate(table, judged, pd.DataFrame(RUNS), README, recipe="p", scale="smoke")
+
+
+def test_it_counts_verdicts_and_controls(text):
+    assert text.startswith("# Certificate: p at smoke scale\n")
+    assert "1 claims: 1 proxy_agrees. 1 agree" in text and "1 of the 1 that ran flipped" in text
+
+
+def test_it_carries_the_recipe_s_deviations_and_nothing_of_its_other_sections(text):
+    assert "## Deviations\n\n- smaller <models>" in text and "## Ambiguities settled\n\n- the seed is 42" in text
+    assert "minutes" not in text
+
+
+def test_it_says_what_was_not_run_and_why(text):
+    part = text.split("## Not run\n\n")[1].split("\n\n##")[0]
+    assert "- data: out of reach: 1 numbers" in part and "- needs the paper's models and budget: 2 numbers" in part
+
+
+def test_it_adds_up_the_cost_by_stage(text):
+    rows = dict(re.findall(r"^\| (adapt|structure) \| (.*) \|$", text, re.MULTILINE))
+    assert [float(x) for x in rows["adapt"].split(" | ")] == [90.0, 88.0, 900.0]
+    assert [float(x) for x in rows["structure"].split(" | ")] == [5.0, 4.0, 300.0]
+
+
+def test_it_ends_with_the_command_that_makes_it_again(text):
+    assert text.rstrip().endswith("snakemake --cores all results/table_p.csv --config scale=smoke")
+
+
+def test_a_readme_without_a_section_is_said():
+    assert "no section 'Deviations'" in section("# P\n", "Deviations")
+
+
+def test_both_files_are_written_and_the_page_is_escaped(table, judged, tmp_path):
+    table.to_csv(tmp_path / "t.csv", index=False)
+    judged.to_csv(tmp_path / "c.csv", index=False)
+    write_runs(pd.DataFrame(RUNS), tmp_path / "r.csv")
+    (tmp_path / "README.md").write_text(README)
+    write_certificate(
+        tmp_path / "t.csv",
+        tmp_path / "c.csv",
+        runs=[tmp_path / "r.csv"],
+        readme=tmp_path / "README.md",
+        recipe="p",
+        scale="smoke",
+        out=tmp_path / "certificate_p",
+    )
+    page = (tmp_path / "certificate_p.html").read_text()
+    assert "smaller &lt;models&gt;" in page and "<models>" not in page
+    assert "smaller <models>" in (tmp_path / "certificate_p.md").read_text()
+
+
+def test_one_call_makes_everything_and_the_same_bytes_twice(items, claims, paper, tmp_path):
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "claims.yaml").write_text(yaml.safe_dump([c.model_dump(exclude_none=True) for c in claims]))
+    (folder / "README.md").write_text(README)
+    paper.to_csv(folder / "paper_values.csv", index=False)
+    write_items(items, tmp_path / "i.parquet")
+    write_runs(pd.DataFrame(RUNS), tmp_path / "r.csv")
+    made = []
+    for turn in ("a", "b"):
+        out = tmp_path / turn
+        publish("p", items=[tmp_path / "i.parquet"], runs=[tmp_path / "r.csv"], scale="smoke", folder=folder, results=out)
+        made.append({str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()})
+    assert made[0] == made[1]
+    assert set(made[0]) == {
+        "table_p.csv", "claims_p.csv", "table_p.md", "table_p.tex", "table_p.html", "certificate_p.md", "certificate_p.html",
+        "figures/p/recovered_fraction_m_1.svg", "figures/p/needles_m_1.svg",
+    }  # fmt: skip

@@ -1,0 +1,121 @@
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from galley.tables.render import latex_escape, markdown_table, number, pivot, render_all, to_html, to_latex, to_markdown
+
+
+def cells(line):
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def body(latex):
+    inside = latex.split(r"\begin{tabular}")[1].split(r"\end{tabular}")[0]
+    return [line for line in inside.splitlines() if line.endswith(r"\\")]
+
+
+class Strict(HTMLParser):
+    """Every tag that opens must close, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_the_paper_s_value_stands_in_the_same_cell(table, judged):
+    for text in (to_markdown(table, judged), to_html(table, judged), to_latex(table)):
+        assert re.search(r"0\.750 \[0\.\d{3}, 0\.\d{3}\] \(paper 0\.680\)", text)
+
+
+def test_the_pivot_has_one_row_a_method_and_one_column_a_benchmark(table):
+    wide = pivot(table)
+    assert list(wide.index.names) == ["model", "method", "setting"]
+    assert "heldout bits_per_byte" in wide.columns and "commonsense_arc acc" not in wide.columns
+    assert not wide.reset_index()["setting"].str.contains("step=").any()  # curves are figures
+
+
+def test_markdown_is_a_rectangle_whatever_is_in_the_cells(table, judged):
+    text = to_markdown(table, judged)
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(cells(line)) for line in block.splitlines()}) == 1
+    assert r"a&b_50%\|x" in text
+    assert r"<loses> less \| than" in text
+
+
+def test_markdown_cells_do_not_break_lines():
+    assert markdown_table(pd.DataFrame({"a|b": ["one\ntwo"]})).splitlines() == ["| a\\|b |", "|---|", "| one two |"]
+
+
+def test_latex_is_balanced_escaped_and_rectangular(table):
+    text = to_latex(table)
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    plain = re.sub(r"\\[{}]", "", text)
+    depth = 0
+    for ch in plain:
+        depth += {"{": 1, "}": -1}.get(ch, 0)
+        assert depth >= 0
+    assert depth == 0
+    columns = len(re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)[1])
+    for line in body(text):
+        assert len(re.findall(r"(?<!\\)&", line)) == columns - 1
+    assert r"a\&b\_50\%" in text
+    # nothing of what TeX reads as a command is left bare
+    assert not re.search(r"(?<!\\)[%#$_]", text)
+
+
+@pytest.mark.parametrize("ch", list("\\&%$#_{}~^"))
+def test_each_special_character_is_escaped(ch):
+    escaped = latex_escape(f"a{ch}b")
+    assert escaped != f"a{ch}b" and escaped.startswith("a\\") and escaped.endswith("b")
+    assert latex_escape("plain 2-norm+joint, 0.5") == "plain 2-norm+joint, 0.5"
+
+
+def test_a_backslash_is_escaped_once():
+    assert latex_escape(r"\{") == r"\textbackslash{}\{"
+
+
+def test_html_is_well_formed_and_escaped(table, judged):
+    page = to_html(table, judged)
+    parser = Strict()
+    parser.feed(page.replace("<!doctype html>", ""))
+    assert parser.open == []
+    assert "<loses>" not in page and "&lt;loses&gt;" in page and "a&amp;b_50%|x" in page
+    assert "http" not in page  # self-contained
+
+
+def test_every_form_is_the_same_bytes_twice_and_carries_no_number_of_its_own(table, judged, tmp_path):
+    made = []
+    for turn in ("a", "b"):
+        folder = tmp_path / turn
+        folder.mkdir()
+        table.to_csv(folder / "table_p.csv", index=False, float_format="%.6g")
+        judged.to_csv(folder / "claims_p.csv", index=False, float_format="%.6g")
+        render_all(folder / "table_p.csv", folder / "claims_p.csv", folder)
+        made.append({path.suffix: path.read_bytes() for path in folder.iterdir() if path.name != "claims_p.csv"})
+    assert made[0] == made[1] and set(made[0]) == {".csv", ".md", ".tex", ".html"}
+    source = made[0][".csv"].decode()
+    known = {number(float(n)) for n in re.findall(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", source)}
+    shown = re.findall(r"(?<![\w.])-?\d+\.\d{3}", made[0][".md"].decode().split("## Claims")[0])
+    assert shown and set(shown) <= known
+
+
+def test_small_numbers_do_not_become_zero():
+    assert (number(0.0), number(0.12345), number(1e-6), number(-3e-5)) == ("0.000", "0.123", "1.0e-06", "-3.0e-05")
+
+
+def test_a_table_in_which_nothing_ran_still_renders(table, judged):
+    nothing = table[table["status"] == "not_run"]
+    assert "not run" in to_markdown(nothing, judged)
+    assert r"\end{tabular}" in to_latex(nothing)

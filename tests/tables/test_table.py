@@ -1,0 +1,111 @@
+import math
+
+import pandas as pd
+import pytest
+
+from galley.tables.rows import check_items, write_items, write_runs
+from galley.tables.table import COLUMNS, build_table, is_missing, make_table
+from galley.tables.verdicts import judge
+
+
+def one(table, **wanted):
+    found = table
+    for column, value in wanted.items():
+        found = found[found[column] == value]
+    assert len(found) == 1, found
+    return found.iloc[0]
+
+
+def test_a_number_is_its_items_mean_with_an_interval_around_it(table):
+    row = one(table, method="original", metric="bits_per_byte")
+    assert row["value"] == pytest.approx((1.0 + 1.2 + 1.1 + 0.9) / 4)
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+    assert (row["n_items"], row["n_seeds"], row["status"], row["run_ids"]) == (4, 1, "ok", "r1")
+    assert "one training run" in row["ci_method"]
+    assert list(table.columns) == COLUMNS
+
+
+def test_the_paper_s_value_stands_beside_ours_and_what_we_did_not_run_is_a_row_with_a_reason(table):
+    ours = one(table, model="m_1", benchmark="commonsense_piqa")
+    assert (ours["value"], ours["reported"], ours["reported_source"]) == (0.75, 0.68, "Table 1")
+    theirs = one(table, model="big")
+    assert theirs["status"] == "not_run" and theirs["reason"] and math.isnan(theirs["value"]) and theirs["reported"] == 0.78
+    params = one(table, benchmark="params")  # Table 4 calls its methods settings
+    assert (params["method"], params["setting"], params["reported"]) == ("base", "", 134.52)
+
+
+def test_a_benchmark_without_data_is_not_run_never_zero(table):
+    row = one(table, benchmark="commonsense_arc")
+    assert row["status"] == "not_run" and row["reason"] == "data: out of reach" and is_missing(row["value"])
+
+
+def test_a_rate_has_wilson_s_interval_and_no_misses_is_not_certainty(table, items, claims, judged, paper):
+    row = one(table, model="m_1", benchmark="commonsense_piqa")
+    # Three hits of four by the formula: centre (p + z2/2n)/(1 + z2/n), half width z sqrt(p(1-p)/n + z2/4n2)/(1 + z2/n).
+    z2, p, n = 1.959964**2, 0.75, 4
+    centre, half = (p + z2 / (2 * n)) / (1 + z2 / n), math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((centre - half, centre + half), abs=1e-5)
+    assert row["ci_method"] == "Wilson, one training run"
+    perfect = items.assign(score=items["score"].where(items["benchmark"] != "commonsense_piqa", 1.0))
+    row = one(build_table(perfect, judged, claims, paper), model="m_1", benchmark="commonsense_piqa")
+    assert row["value"] == 1.0 and row["ci_low"] < 0.6
+    two = pd.concat([perfect, perfect[perfect["benchmark"] == "commonsense_piqa"].assign(seed=1)], ignore_index=True)
+    assert "bootstrap" in one(build_table(two, judged, claims, paper), model="m_1", benchmark="commonsense_piqa")["ci_method"]
+
+
+def test_claims_are_marked_on_the_rows_they_rest_on(table):
+    marked = table[table["claim_id"].fillna("").str.contains("C1")]
+    assert sorted(marked["method"]) == ["a&b_50%|x", "original"]
+    assert set(marked["verdict"]) == {"proxy_agrees"} and set(marked["metric"]) == {"bits_per_byte"}
+
+
+def test_direction_is_known(table):
+    better = table.groupby("metric")["higher_is_better"].first()
+    assert not better["bits_per_byte"] and not better["answer_nll"] and better["acc"] and better["recovered_fraction"]
+
+
+def test_weights_count_and_seeds_are_averaged_within_items(items, claims, judged, paper):
+    more = items[(items["method"] == "original") & (items["metric"] == "bits_per_byte")].copy()
+    more["seed"] = 1
+    more["score"] += 0.4
+    both = pd.concat([items, more], ignore_index=True)
+    both.loc[(both["item_id"] == "0"), "weight"] = 3.0
+    row = one(build_table(check_items(both), judged, claims, paper), method="original", metric="bits_per_byte")
+    assert row["value"] == pytest.approx((3 * 1.2 + 1.4 + 1.3 + 1.1) / 6)
+    assert row["n_seeds"] == 2
+
+
+def test_an_item_that_a_seed_lacks_is_dropped_and_counted(items, claims, judged, paper):
+    more = items[(items["method"] == "original") & (items["metric"] == "bits_per_byte") & (items["item_id"] != "3")].assign(seed=1)
+    row = one(
+        build_table(check_items(pd.concat([items, more], ignore_index=True)), judged, claims, paper),
+        method="original",
+        metric="bits_per_byte",
+    )
+    assert row["n_items"] == 3 and "1 items" in row["reason"]
+
+
+def test_make_table_writes_only_its_scale_and_the_same_bytes_twice(items, claims, paper, tmp_path):
+    import yaml
+
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([claims[0].model_dump(exclude_none=True)]))
+    paper.to_csv(tmp_path / "paper.csv", index=False)
+    other = items[items["method"] == "original"].assign(scale="laptop")
+    write_items(pd.concat([items, other], ignore_index=True), tmp_path / "i.parquet")
+    write_runs(pd.DataFrame([{"run_id": "r1", "stage": "adapt"}]), tmp_path / "r.csv")
+    outputs = []
+    for turn in ("a", "b"):
+        out, claims_out = tmp_path / turn / "table.csv", tmp_path / turn / "claims.csv"
+        make_table(items=[tmp_path / "i.parquet"], runs=[tmp_path / "r.csv"], claims=tmp_path / "claims.yaml",
+                   paper_values=tmp_path / "paper.csv", recipe="p", scale="smoke", out=out, claims_out=claims_out)  # fmt: skip
+        outputs.append((out.read_bytes(), claims_out.read_bytes()))
+    assert outputs[0] == outputs[1]
+    assert set(pd.read_csv(tmp_path / "a/table.csv")["scale"]) == {"smoke"}
+
+
+def test_another_seed_of_the_bootstrap_does_not_move_the_value(items, claims, paper):
+    """The interval's seed comes from the row's own names: renaming a method moves the interval's ends a little, never the value."""
+    renamed = items.assign(method=items["method"].replace({"original": "renamed"}))
+    first = one(build_table(items, judge(claims, items, scale="smoke"), claims, paper), method="original", metric="bits_per_byte")
+    second = one(build_table(renamed, judge(claims, renamed, scale="smoke"), claims, paper), method="renamed", metric="bits_per_byte")
+    assert first["value"] == second["value"] and first["ci_low"] == pytest.approx(second["ci_low"], abs=0.05)
