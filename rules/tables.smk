@@ -29,9 +29,11 @@ rule table:
         "logs/table_{recipe}.log",
     params:
         scale=config["scale"],
+        results=lambda wildcards, output: Path(output.table).parent,
         code=code("galley.tables.certificate") + code("galley.tables.figures") + code("galley.tables.table"),
     shell:
-        "galley table {wildcards.recipe} --scale {params.scale} --items {input.rows} --runs {input.runs} &> {log}"
+        "galley table {wildcards.recipe} --scale {params.scale} --results {params.results}"
+        " --items {input.rows} --runs {input.runs} &> {log}"
 
 
 rule certificates:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from slurm_stand_in import install
-from tree import ROOT, TABLE, Tree, copy_tree
+from tree import ROOT, TABLE, Tree, arms_inputs, copy_tree
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 ONE_SOURCE = "results/sources/longbench_config"
-FAST = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--retries", "0")
+FAST = ("--seconds-between-status-checks", "1", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--retries", "0")
 
 
 @pytest.fixture
@@ -68,12 +68,9 @@ def test_slurm_runs_a_job_and_its_file_arrives(slurm):
 
 def test_slurm_is_asked_for_the_gpus_of_the_recipe(slurm):
     tree, state = slurm
-    made = ["models/SmolLM-1B7/config.json", "corpus/train.jsonl", "corpus/heldout.jsonl", "mha2mla/SmolLM-1B7/norms.safetensors"]
-    listed = (tree.folder / "rules/sources.smk").read_text().split("OPTIONAL = [")[1].split("]")[0]
-    paths = [f"paper/{name}" for name in made] + [f"sources/{name}/source.json" for name in re.findall(r'"(\w+)"', listed)]
-    for path in paths:  # stand for what the earlier rules make: the job is refused before it could read them
-        (tree.folder / "results" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree.folder / "results" / path).write_text("{}")
+    for path in arms_inputs(tree, model="SmolLM-1B7"):  # empty stand-ins: the job is refused before it could read them
+        (tree.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree.folder / path).write_text("{}")
     (state / "refuse").write_text("QOSMaxSubmitJobPerUserLimit")
     target = "results/paper/mha2mla/SmolLM-1B7/arms-0.items.parquet"
     command = ("--profile", "profiles/slurm", *FAST, "--rerun-triggers", "mtime", "--allowed-rules", "mha2mla_arms", "--", target)

@@ -1,6 +1,7 @@
 """A run that is killed goes on where it stopped, to the same bytes; a second run has nothing to do."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -27,8 +28,20 @@ def kill_when(tree, pattern):
     return alive
 
 
+def upstream_of(whole, tree):
+    """Give a tree all that the arms start from, with Snakemake's records of it; the arms and the table are still to be made."""
+    shutil.copytree(whole.folder / ".snakemake/metadata", tree.folder / ".snakemake/metadata")
+    for part in ("sources", "smoke/corpus", "smoke/models"):
+        shutil.copytree(whole.folder / "results" / part, tree.folder / "results" / part)
+    run = "results/smoke/mha2mla/scratch-tiny"
+    (tree.folder / run).mkdir(parents=True)
+    for name in ("norms.safetensors", "structure.items.parquet", "structure.runs.csv"):
+        shutil.copy2(whole.folder / run / name, tree.folder / run / name)
+    return tree
+
+
 def test_a_killed_run_goes_on_to_the_same_bytes(finished, tmp_path, shared):
-    tree = copy_tree(tmp_path / "killed", tiny=True, shared=shared)
+    tree = upstream_of(finished, copy_tree(tmp_path / "killed", tiny=True, shared=shared))
     # In the middle of a shard: an arm is finished, its shard is not.
     assert kill_when(tree, "results/smoke/mha2mla/scratch-tiny/state/*/*/run.json"), "it ended before it could be killed"
     assert not (tree.folder / TABLE).exists()

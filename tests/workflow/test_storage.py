@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from s3_stand_in import s3_server
-from tree import TABLE, Tree, copy_tree
+from tree import TABLE, Tree, copy_tree, s3_env
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 BUCKET = "galley-results"
@@ -17,15 +17,14 @@ def stored(tmp_path, shared):
     buckets: dict = {BUCKET: {}}
     tree = copy_tree(tmp_path / "tree", tiny=True, shared=shared, loopback=True)
     with s3_server(buckets) as address:
-        keys = {"ACCESS_KEY": "key", "SECRET_KEY": "secret", "ENDPOINT_URL": address}
-        yield Tree(tree.folder, tree.env | {f"SNAKEMAKE_STORAGE_S3_{k}": v for k, v in keys.items()}), buckets[BUCKET]
+        yield Tree(tree.folder, tree.env | s3_env(address)), buckets[BUCKET]
 
 
 def test_the_whole_chain_resolves_on_an_empty_bucket(stored):
     tree, bucket = stored
-    code, text = tree.snakemake("-n", "--profile", "profiles/kubernetes", "all", "--config", "scale=paper")
+    code, text = tree.snakemake("-n", "--profile", "profiles/kubernetes", "all", "--config", "scale=smoke")
     assert code == 0, text
-    assert f"s3://{BUCKET}/results/paper/corpus/corpus.json" in text and not bucket
+    assert f"s3://{BUCKET}/results/smoke/corpus/corpus.json" in text and not bucket
 
 
 def test_a_rule_reads_from_the_bucket_and_writes_to_it(stored):

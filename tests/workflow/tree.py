@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,6 +122,19 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         env.setdefault("PYTHONPYCACHEPREFIX", str(shared / "bytecode"))
     return Tree(folder, env)
+
+
+def arms_inputs(tree: Tree, *, model: str) -> list[str]:
+    """Return what an arms job at paper scale waits for: a test lays these files down to see how that job is submitted."""
+    listed = (tree.folder / "rules/sources.smk").read_text().split("OPTIONAL = [")[1].split("]")[0]
+    made = [f"models/{model}/config.json", "corpus/train.jsonl", "corpus/heldout.jsonl", f"mha2mla/{model}/norms.safetensors"]
+    return [f"results/paper/{name}" for name in made] + [f"results/sources/{name}/source.json" for name in re.findall(r'"(\w+)"', listed)]
+
+
+def s3_env(address: str) -> dict[str, str]:
+    """Return the environment that sends the storage to a bucket server."""
+    keys = {"ACCESS_KEY": "key", "SECRET_KEY": "secret", "ENDPOINT_URL": address}
+    return {f"SNAKEMAKE_STORAGE_S3_{name}": value for name, value in keys.items()}
 
 
 def _compiled(package: str) -> bool:
