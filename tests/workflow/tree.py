@@ -88,8 +88,13 @@ class Tree:
 
 
 def share(folder: Path) -> Path:
-    """Copy the library once for all trees of a session, so that an edit meanwhile does not change a run half way."""
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    """Copy the project once for all trees of a session, so that an edit meanwhile does not change a run half way."""
+    for name in ("src", *TREE):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copyfile(source, folder / name)
     return folder
 
 
@@ -100,7 +105,7 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TREE:
-        source = ROOT / name
+        source = shared / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
     if tiny:
         path = folder / "recipes/mha2mla/recipe.yaml"
