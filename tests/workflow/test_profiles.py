@@ -91,7 +91,10 @@ def test_a_cancelled_slurm_run_takes_its_jobs_along(slurm):
         (tree.folder / "rules/sources.smk").read_text().replace('"galley fetch', '"sleep 600; galley fetch', 1)
     )
     command = ["snakemake", "--profile", "profiles/slurm", *FAST, ONE_SOURCE, "--config", "scale=smoke"]
-    process = subprocess.Popen(command, cwd=tree.folder, env=tree.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # A shell's background job ignores Ctrl-C, and its children inherit that: the test must not.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, cwd=tree.folder, env=tree.env, **quiet, **heard)
     while process.poll() is None and not (state / "1001.pid").exists():
         time.sleep(0.05)
     time.sleep(1)  # the submission is registered

@@ -1,0 +1,1 @@
+"""Kernels, one folder an op; imported as `galley.kernels.<op>` through a link in the library."""
