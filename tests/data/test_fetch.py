@@ -43,6 +43,8 @@ class Server:
                 body = outer.body[start:]
                 self.send_response(206 if have else 200)
                 self.send_header("Content-Length", str(len(body)))
+                if have:
+                    self.send_header("Content-Range", f"bytes {start}-{len(outer.body) - 1}/{len(outer.body)}")
                 self.end_headers()
                 self.wfile.write(body[: outer.cut.pop(0)] if outer.cut else body)
 

