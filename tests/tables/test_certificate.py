@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from galley.tables.certificate import certificate, section, write_certificate
+from galley.tables.certificate import certificate, data_used, section, write_certificate
 from galley.tables.publish import publish
 from galley.tables.rows import write_items, write_runs
 
@@ -17,8 +17,8 @@ RUNS = [
 
 
 @pytest.fixture
-def text(table, judged):
-    return certificate(table, judged, pd.DataFrame(RUNS), README, recipe="p", scale="smoke")
+def text(table, judged, items):
+    return certificate(table, judged, pd.DataFrame(RUNS), README, data=data_used(items), recipe="p", scale="smoke")
 
 
 def test_it_counts_verdicts_and_controls(text):
@@ -50,7 +50,17 @@ def test_a_readme_without_a_section_is_said():
     assert "no section 'Deviations'" in section("# P\n", "Deviations")
 
 
-def test_both_files_are_written_and_the_page_is_escaped(table, judged, tmp_path):
+def test_it_names_the_data_and_where_windows_of_text_came_from(items):
+    windows = (
+        items[items["benchmark"] == "heldout"].head(4).assign(item_id=["essays/gap/0", "essays/gap/1", "stdlib/ast.py", "essays/gap/0"])
+    )
+    data = data_used(pd.concat([items[items["benchmark"] == "commonsense_piqa"], windows])).set_index("benchmark")
+    assert data.loc["heldout", "items"] == 3 and data.loc["heldout", "text from"] == "essays (2), stdlib (1)"
+    assert data.loc["commonsense_piqa", "items"] == 4 and data.loc["commonsense_piqa", "text from"] == ""
+
+
+def test_both_files_are_written_and_the_page_is_escaped(table, judged, items, tmp_path):
+    write_items(items, tmp_path / "i.parquet")
     table.to_csv(tmp_path / "t.csv", index=False)
     judged.to_csv(tmp_path / "c.csv", index=False)
     write_runs(pd.DataFrame(RUNS), tmp_path / "r.csv")
@@ -58,6 +68,7 @@ def test_both_files_are_written_and_the_page_is_escaped(table, judged, tmp_path)
     write_certificate(
         tmp_path / "t.csv",
         tmp_path / "c.csv",
+        items=[tmp_path / "i.parquet"],
         runs=[tmp_path / "r.csv"],
         readme=tmp_path / "README.md",
         recipe="p",

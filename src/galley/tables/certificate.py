@@ -13,22 +13,28 @@ import pandas as pd
 
 from galley.artifact import write_text
 from galley.tables.render import claims_frame, footer, markdown_table, page
-from galley.tables.rows import read_runs
+from galley.tables.rows import read_items, read_runs
 from galley.tables.verdicts import AGREES
 
 SECTIONS = ("Deviations", "Ambiguities settled")
 
 
-def write_certificate(table_csv: Path, claims_csv: Path, *, runs: list[Path], readme: Path, recipe: str, scale: str, out: Path) -> None:
+def write_certificate(
+    table_csv: Path, claims_csv: Path, *, items: list[Path], runs: list[Path], readme: Path, recipe: str, scale: str, out: Path
+) -> None:
     """Write <out>.md and <out>.html."""
     claims = pd.read_csv(claims_csv, keep_default_na=False)
     table = pd.read_csv(table_csv, keep_default_na=False, na_values=[""])
-    text = certificate(table, claims, read_runs(runs), readme.read_text(encoding="utf-8"), recipe=recipe, scale=scale)
+    text = certificate(
+        table, claims, read_runs(runs), readme.read_text(encoding="utf-8"), data=data_used(read_items(items)), recipe=recipe, scale=scale
+    )
     write_text(out.with_suffix(".md"), text)
     write_text(out.with_suffix(".html"), page(f"Certificate: {recipe} at {scale} scale", f"<pre>{html.escape(text)}</pre>"))
 
 
-def certificate(table: pd.DataFrame, claims: pd.DataFrame, runs: pd.DataFrame, readme: str, *, recipe: str, scale: str) -> str:
+def certificate(
+    table: pd.DataFrame, claims: pd.DataFrame, runs: pd.DataFrame, readme: str, *, data: pd.DataFrame, recipe: str, scale: str
+) -> str:
     """Return the certificate as Markdown."""
     counts = claims["verdict"].value_counts()
     lines = [f"{n} {verdict}" for verdict, n in counts.items()]
@@ -42,6 +48,8 @@ def certificate(table: pd.DataFrame, claims: pd.DataFrame, runs: pd.DataFrame, r
         f"Controls: {flipped} of the {ran} that ran flipped their claim.",
         markdown_table(claims_frame(claims)),
         footer(table),
+        "## Data",
+        markdown_table(data),
         "## Not run",
         "\n".join(
             [f"- {reason}: {n} numbers" for reason, n in missing.items()]
@@ -60,6 +68,19 @@ def certificate(table: pd.DataFrame, claims: pd.DataFrame, runs: pd.DataFrame, r
         f"    snakemake --cores all results/table_{recipe}.csv --config scale={scale}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def data_used(items: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per benchmark that ran: its items, and for windows of text how many came from which source.
+
+    A window's item id is that of its document, which begins with the source's name.
+    """
+    ran = items[(items["status"] == "ok") & (items["item_id"] != "all")].drop_duplicates(["benchmark", "item_id"])
+    rows = []
+    for benchmark, mine in ran.groupby("benchmark"):
+        sources = mine["item_id"][mine["item_id"].str.contains("/")].str.split("/").str[0].value_counts().sort_index()
+        rows.append({"benchmark": benchmark, "items": len(mine), "text from": ", ".join(f"{name} ({n})" for name, n in sources.items())})
+    return pd.DataFrame(rows, columns=["benchmark", "items", "text from"])
 
 
 def section(readme: str, title: str) -> str:

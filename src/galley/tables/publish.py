@@ -31,6 +31,7 @@ def publish(recipe: str, *, items: list[Path], runs: list[Path], scale: str, fol
     write_certificate(
         table_csv,
         claims_csv,
+        items=items,
         runs=runs,
         readme=folder / "README.md",
         recipe=recipe,

@@ -28,6 +28,7 @@ from galley.papers.mha2mla.base import read_split, spec_of
 from galley.papers.mha2mla.calibration import load_norms, pair_norms, pair_scores, save_norms
 from galley.papers.mha2mla.convert import convert_mla
 from galley.papers.mha2mla.plan import Arm, Model, Plan
+from galley.train.distill import distill_attention
 from galley.train.loop import TrainConfig, micro_batches, train
 from galley.train.packing import pack
 
@@ -167,6 +168,8 @@ def _run_arm(
     score = partial(score_windows, windows=bench.heldout, reference=original, reference_states=bench.states)
     start = bench.base if not arm.convert else score(model)
     middle: dict[int, pd.DataFrame] = {}
+    if settings.distill_steps and arm.convert and arm.train:
+        distill_attention(model, original, data, steps=settings.distill_steps, batch_size=settings.batch_size, lr=settings.lr, seed=seed)
 
     def at_step(step: int, current: PreTrainedModel) -> None:
         middle[step] = score_windows(current, bench.curve)
