@@ -93,7 +93,7 @@ def train_scratch(
 
 @app.command()
 def prepare_model(
-    model: str,
+    model: Annotated[str, typer.Argument(help="a model of the recipe, or a GGUF source of recipes/sources.yaml such as gemma-3-270m")],
     out: Annotated[Path, typer.Option()],
     scale: ScaleOption = "laptop",
     mirror: MirrorOption = None,

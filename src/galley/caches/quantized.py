@@ -45,6 +45,12 @@ def make_quantized_cache(model: PreTrainedModel, *, backend: str, nbits: int, gr
     layer, widths = LAYERS[backend]
     if nbits not in widths:
         raise GalleyError(f"nbits is {nbits}; {backend} takes {', '.join(map(str, widths))}")
+    config = model.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if backend == "hqq" and (config.num_key_value_heads * width) % group:
+        raise GalleyError(
+            f"hqq groups {group} elements, which {config.num_key_value_heads} KV heads of {width} do not fill; use quanto or rtn"
+        )
     try:
         if backend == "quanto":
             _without_compiler()

@@ -7,7 +7,6 @@ prefers the gold option, one that finds all tokens alike.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,7 +53,7 @@ def certify(*, sources: Path, limit: int) -> pd.DataFrame:
         raise GalleyError(f"limit is {limit}; it must be at least 2, so that answers can be exchanged between items")
     prose = (
         folder_documents(sources / "paul_graham_essays", source="essays", max_bytes=300_000)
-        if _present(sources, "paul_graham_essays")
+        if readers.present(sources / "paul_graham_essays")
         else []
     )
     prose = prose or pydoc_documents(max_bytes=300_000)
@@ -68,7 +67,7 @@ def certify_longbench(sources: Path, *, limit: int) -> list[dict[str, Any]]:
     rows = []
     for task in longbench_metrics.METRICS:
         name = f"longbench_{task}"
-        if not _present(sources, name):
+        if not readers.present(sources / name):
             rows.append(_absent(name, "score"))
             continue
         items = readers.read_longbench(sources / name, task)[:limit]
@@ -107,7 +106,7 @@ def certify_commonsense(sources: Path, *, limit: int) -> list[dict[str, Any]]:
     """Score a model that prefers gold and one that prefers anything else, on the tasks in reach."""
     data: dict[str, list[dict[str, Any]] | None] = {}
     for task, source, read in (("piqa", "piqa_valid", readers.read_piqa), ("hellaswag", "hellaswag_fixture", readers.read_hellaswag)):
-        data[task] = read(sources / source) if _present(sources, source) else None
+        data[task] = read(sources / source) if readers.present(sources / source) else None
     rows = []
     for method, right in (("gold", True), ("corrupted:anti-gold", False)):
         scored = commonsense.score_tasks(KnowingLM(right=right), data=data, limit=limit)
@@ -205,9 +204,3 @@ def _row(
 
 def _absent(benchmark: str, metric: str) -> dict[str, Any]:
     return {**_row(benchmark, metric, "gold", math.nan, n=0, low=1.0, high=1.0), "status": "not_run", "reason": ABSENT}
-
-
-def _present(sources: Path, name: str) -> bool:
-    """Return whether a fetched source is there (an absent one left only its record)."""
-    record = sources / name / "source.json"
-    return record.exists() and json.loads(record.read_text())["status"] == "ok"

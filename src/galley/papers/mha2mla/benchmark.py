@@ -72,9 +72,9 @@ def benchmark_arm(
 def commonsense(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -> pd.DataFrame:
     """The six tasks of Table 1, as far as their data is in reach."""
     data: dict[str, list[dict] | None] = dict.fromkeys(("mmlu", "arc", "openbookqa", "winogrande"))
-    data["piqa"] = readers.read_piqa(sources / "piqa_valid") if present(sources / "piqa_valid") else None
+    data["piqa"] = readers.read_piqa(sources / "piqa_valid") if readers.present(sources / "piqa_valid") else None
     fixture = sources / "hellaswag_fixture"
-    data["hellaswag"] = readers.read_hellaswag(fixture) if present(fixture) else None
+    data["hellaswag"] = readers.read_hellaswag(fixture) if readers.present(fixture) else None
     return evaluate_commonsense(model, tokenizer, data=data, limit=plan.benchmarks.commonsense_limit, batch_size=8)
 
 
@@ -82,10 +82,10 @@ def longbench(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -
     """LongBench by the paper's protocol on the tasks in reach."""
     prompts: dict[str, str] = {}
     maxlen: dict[str, int] = {}
-    if present(sources / "longbench_config"):
+    if readers.present(sources / "longbench_config"):
         prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
     cap = plan.benchmarks.longbench_max_new_tokens
-    have = present(sources / "longbench_multi_news") and bool(prompts)
+    have = readers.present(sources / "longbench_multi_news") and bool(prompts)
     tasks = {"multi_news": readers.read_longbench(sources / "longbench_multi_news", "multi_news") if have else None}
     return evaluate_longbench(
         model,
@@ -135,9 +135,3 @@ def continuation(model: PreTrainedModel, tokenizer, *, corpus: Path, plan: Plan)
             cached_continuation(model, windows, prefix_tokens=budget.continuation_prefix, make_cache=make).assign(setting=setting)
         )
     return pd.concat(frames, ignore_index=True)
-
-
-def present(folder: Path) -> bool:
-    """Return whether a fetched source is there (an absent one left only its record)."""
-    record = folder / "source.json"
-    return record.exists() and json.loads(record.read_text())["status"] == "ok"

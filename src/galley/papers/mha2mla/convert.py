@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError, atomic_dir, manifest, write_json
 from galley.papers.mha2mla.low_rank import factor
@@ -159,10 +159,11 @@ def _fill(new: MlaAttention, old: Any, *, pairs: torch.Tensor, repeat: int, bala
     put(new.o_proj, old.o_proj.weight, old.o_proj.bias)
 
 
-def save_converted(model: MlaLlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
-    """Write a Hugging Face directory with a manifest, atomically."""
-    config: LlamaConfig = model.config
-    facts = manifest(stage="convert-mla", config={"d_kv": config.d_kv, "svd": config.svd}, inputs={})
+def save_converted(
+    model: MlaLlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out: Path, *, source: Path, settings: dict[str, Any]
+) -> None:
+    """Write a Hugging Face directory, atomically, with a manifest: the settings and the digest of the source model."""
+    facts = manifest(stage="convert-mla", config=settings, inputs={"model": source})
     with atomic_dir(out) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -65,11 +66,11 @@ def convert_own_model(
         seq_len = min(CALIBRATION_SEQ_LEN, config.max_position_embeddings)
         data = pack(_calibration_texts(calibration), tokenizer, seq_len=seq_len, seed=0, max_tokens=CALIBRATION_TOKENS + seq_len)
         scores = pair_scores(pair_norms(original, data[: CALIBRATION_TOKENS // seq_len].split(2), progress=True))
-    converted = convert_mla(
-        original, strategy=strategy, r=r if r is not None else max(1, d_h // 16), d_kv=d_kv, svd=svd, balance=balance, scores=scores,
-        expand_gqa=expand_gqa,
-    )  # fmt: skip
-    save_converted(converted, tokenizer, out)
+    pairs = r if r is not None else max(1, d_h // 16)
+    settings: dict[str, Any] = {"strategy": strategy, "r": pairs, "d_kv": d_kv, "svd": svd, "balance": balance, "expand_gqa": expand_gqa}
+    converted = convert_mla(original, scores=scores, **settings)
+    kept = {**settings, "calibration": str(calibration or "the standard library's text"), "dtype": dtype}
+    save_converted(converted, tokenizer, out, source=source, settings=kept)
     if source != Path(model):
         shutil.rmtree(source)
 
