@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, Stopwatch, atomic_dir, digest, write_json
+from galley.artifact import GalleyError, Stopwatch, atomic_dir, code_digest, digest, write_json
 from galley.caches.quantized import make_quantized_cache
 from galley.data import benchmarks as readers
 from galley.evaluate.commonsense import evaluate_commonsense
@@ -42,7 +42,9 @@ def benchmark_arm(
     if not (folder / "config.json").exists():
         raise GalleyError(f"no model of arm {arm.name} at {folder}; adapt the arm first")
     found = {p.parent.name: p.read_text() for p in sorted(sources.glob("*/source.json"))}
-    run_id = digest(["benchmark", scale, model_name, arm.model_dump(), plan.model_dump(), found])
+    made = folder / "manifest.json"  # of a converted model: it changes with the run that made it
+    method = [code_digest("galley.papers.mha2mla.benchmark"), arm.model_dump(), plan.model_dump()]
+    run_id = digest(["benchmark", scale, model_name, method, found, made.read_text() if made.exists() else ""])
     kept = out / "state" / f"benchmark-{run_id}"
     if (kept / "run.json").exists():
         return pd.read_parquet(kept / "items.parquet"), json.loads((kept / "run.json").read_text())

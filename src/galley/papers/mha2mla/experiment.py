@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, Stopwatch, atomic_dir, atomic_path, digest, write_json
+from galley.artifact import GalleyError, Stopwatch, atomic_dir, atomic_path, code_digest, digest, write_json
 from galley.evaluate.likelihood import Windows, final_states, heldout_windows, score_windows
 from galley.models.loading import load_model, load_tokenizer
 from galley.papers.mha2mla.base import read_split, spec_of
@@ -137,7 +137,9 @@ def adapt_arms(
     seq_len = spec.seq_len or settings.seq_len
     step_tokens = spec.tokens_per_step or settings.batch_size * seq_len
     wanted = 2 * (spec.steps or settings.steps) * step_tokens
-    key = digest([plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist()])
+    # What an older version of the method left behind must not be taken for this one's.
+    code = code_digest("galley.papers.mha2mla.experiment")
+    key = digest([code, plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist()])
     items, runs = [], []
     for seed in range(plan.seeds):
         data = pack(train_texts, tokenizer, seq_len=seq_len, seed=seed, max_tokens=wanted)
@@ -159,7 +161,7 @@ def _run_arm(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run one arm and seed, or return what an earlier run of it left."""
     done = folder / "run.json"
-    if done.exists() and (keep is None or (keep / "config.json").exists()):
+    if done.exists() and (keep is None or _maker(keep) == folder.parent.name):
         return pd.read_parquet(folder / "items.parquet"), json.loads(done.read_text())
     watch = Stopwatch()
     settings, original = bench.plan.training, bench.original
@@ -205,6 +207,7 @@ def _run_arm(
         with atomic_dir(keep) as part:
             model.save_pretrained(part)
             bench.tokenizer.save_pretrained(part)
+            write_json(part / "manifest.json", {"stage": "adapt", "method": arm.method, "state": folder.parent.name})
     tokens = steps * (bench.spec.tokens_per_step or settings.batch_size * data.shape[1])
     facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu", "tokens": tokens}
     folder.mkdir(parents=True, exist_ok=True)
@@ -212,6 +215,12 @@ def _run_arm(
         frame.to_parquet(path)
     write_json(done, facts)
     return frame, facts
+
+
+def _maker(model: Path) -> str | None:
+    """Return the key of the run that left a model there."""
+    manifest = model / "manifest.json"
+    return json.loads(manifest.read_text())["state"] if manifest.exists() else None
 
 
 def _only(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
