@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import torch
 from tiny import tiny_llama
 from transformers import DynamicCache, Gemma3TextConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config
 
-from galley.artifact import GalleyError
+from galley.artifact import GalleyError, sha256_tree
 from galley.caches.latent import LatentCache
 from galley.models.scratch import train_tokenizer
 from galley.papers.mha2mla import audits
@@ -175,7 +176,12 @@ def test_qk_norm_is_refused_with_the_reason(config):
 
 def test_saved_model_loads_in_a_new_process(llama, ids, tmp_path):
     mla = convert_mla(llama, strategy="high", r=2, d_kv=6)
-    save_converted(mla, train_tokenizer(["some text to learn from " * 20], vocab_size=300), tmp_path / "out")
+    llama.save_pretrained(tmp_path / "base")
+    tokenizer = train_tokenizer(["some text to learn from " * 20], vocab_size=300)
+    settings = {"strategy": "high", "r": 2, "d_kv": 6}
+    save_converted(mla, tokenizer, tmp_path / "out", source=tmp_path / "base", settings=settings)
+    kept = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert kept["config"] == settings and kept["inputs"] == {"model": sha256_tree(tmp_path / "base")}
     torch.save(ids, tmp_path / "ids.pt")
     torch.save(logits(mla, ids), tmp_path / "logits.pt")
     program = (
