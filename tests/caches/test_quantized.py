@@ -124,3 +124,10 @@ def test_refusals_name_what_is_allowed(model):
     with pytest.raises(GalleyError, match="nbits is 3; hqq takes 2, 4"):
         make_quantized_cache(model, backend="hqq", nbits=3)
     assert len(make_quantized_cache(model, backend="rtn", nbits=8).layers) == 2
+
+
+def test_hqq_refuses_tensors_that_do_not_fill_its_groups(model):
+    cache = make_quantized_cache(model, backend="hqq", nbits=4)
+    odd = torch.ones(1, 1, 3, 32)
+    with pytest.raises(GalleyError, match=r"\(1, 1, 3, 32\)"):
+        cache.update(odd, odd, 0)

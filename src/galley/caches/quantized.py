@@ -1,8 +1,8 @@
 """Quantised KV caches: HQQ and Quanto through transformers, and a plain round-to-nearest twin.
 
 arXiv:2502.14837, section 4.3 (HQQ and Quanto, 4 and 2 bits, residual 128). Groups of 64 elements share a scale
-and a zero, grouped along the libraries' axis 0 (`rtn`: consecutive elements). Whatever a model caches is quantised: keys and values, or
-the latent and the rotated key slice. `rtn` is the slow obvious reference, also used for the 1-bit control.
+and a zero, grouped
+along the libraries' axis 0 (`rtn`: consecutive elements). Whatever a model caches is quantised: keys and values, or the latent and the rotated key slice. `rtn` is the slow obvious reference, also used for the 1-bit control.
 Settled: group size and axis are not stated in the paper; the libraries' defaults are taken.
 """
 
@@ -32,7 +32,18 @@ class RtnLayer(QuantizedLayer):
         return (codes.to(scale.dtype) * scale + low).reshape(shape)
 
 
-LAYERS = {"hqq": (HQQQuantizedLayer, (2, 4)), "quanto": (QuantoQuantizedLayer, (2, 4)), "rtn": (RtnLayer, (1, 2, 4, 8))}
+class HqqLayer(HQQQuantizedLayer):
+    """The library's layer, whose refusal of odd sizes names the sizes."""
+
+    def _quantize(self, tensor: torch.Tensor, axis: int):
+        if tensor.numel() % self.q_group_size:
+            raise GalleyError(
+                f"hqq groups {self.q_group_size} elements, which a cached tensor of {tuple(tensor.shape)} does not fill; use quanto or rtn"
+            )
+        return super()._quantize(tensor, axis)
+
+
+LAYERS = {"hqq": (HqqLayer, (2, 4)), "quanto": (QuantoQuantizedLayer, (2, 4)), "rtn": (RtnLayer, (1, 2, 4, 8))}
 
 
 def make_quantized_cache(model: PreTrainedModel, *, backend: str, nbits: int, group: int = 64, residual_length: int = 128) -> Cache:
@@ -45,12 +56,6 @@ def make_quantized_cache(model: PreTrainedModel, *, backend: str, nbits: int, gr
     layer, widths = LAYERS[backend]
     if nbits not in widths:
         raise GalleyError(f"nbits is {nbits}; {backend} takes {', '.join(map(str, widths))}")
-    config = model.config
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    if backend == "hqq" and (config.num_key_value_heads * width) % group:
-        raise GalleyError(
-            f"hqq groups {group} elements, which {config.num_key_value_heads} KV heads of {width} do not fill; use quanto or rtn"
-        )
     try:
         if backend == "quanto":
             _without_compiler()
