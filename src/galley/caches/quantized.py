@@ -1,8 +1,9 @@
 """Quantised KV caches: HQQ and Quanto through transformers, and a plain round-to-nearest twin.
 
 arXiv:2502.14837, section 4.3 (HQQ and Quanto, 4 and 2 bits, residual 128). Groups of 64 elements share a scale
-and a zero, grouped
-along the libraries' axis 0 (`rtn`: consecutive elements). Whatever a model caches is quantised: keys and values, or the latent and the rotated key slice. `rtn` is the slow obvious reference, also used for the 1-bit control.
+and a zero, grouped along the libraries' axis 0 (`rtn`: consecutive elements). Whatever a model caches is quantised:
+keys and values, or the latent and the rotated key slice. `rtn` is the slow obvious reference, also used for the
+1-bit control.
 Settled: group size and axis are not stated in the paper; the libraries' defaults are taken.
 """
 
