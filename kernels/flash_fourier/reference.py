@@ -58,14 +58,14 @@ def spectral(step: FourierStep, plan: Plan | None = None, *, f: torch.Tensor | N
         shift.append(q_comp @ step.k.offset[:, comp, None])
         q_rest = q[:, head][..., step.k.rest[rest].long() - head * d_h]
         by_rest.append(q_rest @ step.k.middle[..., rest].to(work).mT)
-    middle = _to_time(torch.cat(z, dim=1) * step.k.weight.to(work), step.period, m, f)
+    middle = to_time(torch.cat(z, dim=1) * step.k.weight.to(work), step.period, m, f)
     middle = middle + torch.cat(by_rest, dim=1) + torch.cat(shift, dim=1)
     plain = (q @ step.k_plain.to(work).mT).flatten(1, 2)
 
     p = torch.cat([plain, middle], dim=-1).softmax(-1)
     p_plain, p_middle = p.split([plain.shape[-1], m], dim=-1)
     out = (p_plain.unflatten(1, (n_kv, -1)) @ step.v_plain.to(work)).contiguous()  # (B, n_kv, group, d_h)
-    y = (_to_orders(p_middle, step.period, orders, f) * step.v.weight.to(work)).unflatten(1, (n_kv, -1))
+    y = (to_orders(p_middle, step.period, orders, f) * step.v.weight.to(work)).unflatten(1, (n_kv, -1))
     by_head = p_middle.unflatten(1, (n_kv, -1))
     total = by_head.sum(-1, keepdim=True)
     for head in range(n_kv):
@@ -80,8 +80,8 @@ def _slices(split: Split, head: int) -> tuple[slice, slice]:
     return slice(*split.comp_ends[head : head + 2]), slice(*split.rest_ends[head : head + 2])
 
 
-def _to_time(z: torch.Tensor, period: int, m: int, f: torch.Tensor | None) -> torch.Tensor:
-    """F^T z: (..., 2k) -> (..., m), by matmul with `f` or by an inverse FFT of length `period`."""
+def to_time(z: torch.Tensor, period: int, m: int, f: torch.Tensor | None) -> torch.Tensor:
+    """Return F^T z, (..., 2k) -> (..., m), by matmul with `f` or by an inverse FFT of length `period`."""
     if f is not None:
         return z @ f
     cos, sin = z.chunk(2, dim=-1)
@@ -93,8 +93,8 @@ def _to_time(z: torch.Tensor, period: int, m: int, f: torch.Tensor | None) -> to
     return torch.fft.irfft(bins, n=period)[..., :m]
 
 
-def _to_orders(p: torch.Tensor, period: int, orders: int, f: torch.Tensor | None) -> torch.Tensor:
-    """F p: (..., m) -> (..., 2k), by matmul with `f` or by an FFT of p padded to `period`."""
+def to_orders(p: torch.Tensor, period: int, orders: int, f: torch.Tensor | None) -> torch.Tensor:
+    """Return F p, (..., m) -> (..., 2k), by matmul with `f` or by an FFT of p padded to `period`."""
     if f is not None:
         return p @ f.mT
     bins = torch.fft.rfft(p, n=period)[..., :orders]
