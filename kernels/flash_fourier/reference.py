@@ -22,11 +22,12 @@ def reference(step: FourierStep) -> torch.Tensor:
     return torch.einsum("bht,bhtd->bhd", scores.softmax(-1), values)
 
 
-def expand(side: Side, n_kv: int, period: int) -> torch.Tensor:
-    """Return a side's middle with all channels, (B, n_kv, M, d_h)."""
+def expand(side: Side, n_kv: int, period: int, *, f: torch.Tensor | None = None) -> torch.Tensor:
+    """Return a side's middle with all channels, (B, n_kv, M, d_h); `f` (2k, >= M) spares it the basis."""
     batch, m, _ = side.middle.shape
-    f = basis(side.state.shape[1] // 2, period, m, dtype=side.state.dtype, device=side.state.device)
-    rebuilt = torch.einsum("nt,n,bnc->btc", f, side.weight.to(f.dtype), side.state)
+    if f is None:
+        f = basis(side.state.shape[1] // 2, period, m, dtype=side.state.dtype, device=side.state.device)
+    rebuilt = f[:, :m].mT @ (side.state * side.weight.to(f.dtype)[:, None])
     rebuilt = rebuilt * side.gain[:, None] + side.offset[:, None]
     whole = side.middle.new_empty(batch, m, len(side.channels) + len(side.rest))
     whole[..., side.channels.long()] = rebuilt.to(whole.dtype)

@@ -262,7 +262,7 @@ def merge(
         mass = w * tl.load(SUM + q_head * n_blocks + block, mask=ok, other=0.0)
         total += mass
         of_middle += tl.where(block < n_mid_blocks, mass, 0.0)
-        if NATURAL:
+        if NATURAL:  # noqa: SIM108 - a branch at compile time
             at = tl.broadcast_to(col[None, :], (BM, BD))
         else:
             at = tl.where((block >= n_mid_blocks)[:, None], col[None, :], slot[None, :])
