@@ -1,6 +1,7 @@
 """Galley: from raw data to a paper's table, with a verdict on every claim.
 
 snakemake --cores all results/table_mha2mla.csv
+snakemake --cores all results/table_fourier_attention.csv
 snakemake --cores all results/table_mha2mla.csv --config scale=smoke
 """
 
@@ -29,6 +30,7 @@ wildcard_constraints:
 include: "rules/sources.smk"
 include: "rules/models.smk"
 include: "rules/mha2mla.smk"
+include: "rules/fourier_attention.smk"
 include: "rules/tables.smk"
 
 

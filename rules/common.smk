@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from galley.artifact import GalleyError, code_digest, digest
-from galley.papers.mha2mla.plan import read_plan
+from galley.recipe import read_plan_of, recipe_names
 from snakemake.exceptions import WorkflowError
 
-RECIPES = ["mha2mla"]
+RECIPES = recipe_names(Path("recipes"))
 KNOWN = {"scale", "effort", "seeds", "mirror"}
 
 
@@ -24,7 +24,9 @@ def check_config():
     mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
     if mirror and not Path(mirror).is_dir():
         raise WorkflowError(f"config: mirror is {mirror!r}, which is not a folder; unset GALLEY_MIRROR or name one that exists")
-    mha2mla_plan(config["scale"])  # a wrong scale or recipe stops here, with its own message
+    for name in RECIPES:  # a wrong scale or recipe stops here, with its own message
+        plan_of(name, config["scale"])
+    check_shared(config["scale"])
 
 
 def mirror_flag(wildcards=None):
@@ -34,22 +36,44 @@ def mirror_flag(wildcards=None):
 
 
 @functools.lru_cache
-def mha2mla_plan(scale):
-    """Return the resolved plan of a scale, or stop with the recipe's error."""
+def plan_of(recipe, scale):
+    """Return the resolved plan of a recipe's scale, or stop with the recipe's error."""
+    # A recipe that trains nothing has one seed, whatever the others are asked for.
+    seeds = config["seeds"] if recipe == "mha2mla" else None
     try:
-        return read_plan(
-            Path("recipes/mha2mla/recipe.yaml"),
-            scale,
-            seeds=config["seeds"],
-            effort=config["effort"],
-        )
+        return read_plan_of(recipe, scale, seeds=seeds, effort=config["effort"])
     except GalleyError as error:
         raise WorkflowError(str(error))
 
 
-def plan_flags():
+def check_shared(scale):
+    """Refuse recipes that disagree about a model of the same name or about the text: both are made once a scale."""
+    models, corpora = {}, {}
+    for name in RECIPES:
+        plan = plan_of(name, scale)
+        if scale != "paper":
+            corpora[name] = plan.corpus
+        for model, spec in plan.models.items():
+            other, seen = models.setdefault(model, (name, spec))
+            if seen != spec:
+                raise WorkflowError(f"models.{model} differs between recipes/{other} and recipes/{name}; give one of them another name")
+    first = next(iter(corpora), None)
+    for name, corpus in corpora.items():
+        if corpus != corpora[first]:
+            raise WorkflowError(f"corpus differs between recipes/{first} and recipes/{name} at {scale} scale; make them equal")
+
+
+def recipe_with(wildcards):
+    """Return the first recipe whose plan has the model."""
+    names = [name for name in RECIPES if wildcards.model in plan_of(name, wildcards.scale).models]
+    if not names:
+        raise WorkflowError(f"no recipe has a model {wildcards.model!r} at {wildcards.scale} scale")
+    return names[0]
+
+
+def plan_flags(recipe="mha2mla"):
     """Return the flags that make a stage resolve the same plan as the DAG."""
-    seeds = f" --seeds {config['seeds']}" if config["seeds"] is not None else ""
+    seeds = f" --seeds {config['seeds']}" if config["seeds"] is not None and recipe == "mha2mla" else ""
     return f"--effort {config['effort']}{seeds}"
 
 
@@ -64,31 +88,27 @@ def share(jobs):
     return max(1, (workflow.cores or jobs) // jobs)
 
 
-def part(*fields):
+def part(*fields, recipe="mha2mla"):
     """Return a function from wildcards to the digest of the named plan fields."""
 
     def of(wildcards):
-        plan = mha2mla_plan(wildcards.scale)
+        plan = plan_of(recipe, wildcards.scale)
         return digest({f: getattr(plan, f) for f in fields} | {"v": [m.model_dump() for m in plan.arms] if "arms" in fields else 0})
 
     return of
 
 
-def mha2mla_parts(kind):
-    """Return a function that lists the items or runs files of all models of the configured scale."""
-
-    def files(wildcards):
-        plan = mha2mla_plan(config["scale"])
-        stages = ["structure", *(f"arms-{n}" for n in range(plan.shards))]
-        return expand(
-            "results/{scale}/mha2mla/{model}/{stage}.{kind}",
-            scale=config["scale"],
-            model=plan.models,
-            stage=stages,
-            kind=kind,
-        )
-
-    return files
+def parts(recipe, stages, kind):
+    """Return the items or runs files of all models of a recipe at the configured scale."""
+    plan = plan_of(recipe, config["scale"])
+    return expand(
+        "results/{scale}/{recipe}/{model}/{stage}.{kind}",
+        scale=config["scale"],
+        recipe=recipe,
+        model=plan.models,
+        stage=stages(plan),
+        kind=kind,
+    )
 
 
 check_config()

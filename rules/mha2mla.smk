@@ -51,11 +51,11 @@ rule mha2mla_arms:
         "logs/{scale}/mha2mla/{model}/arms-{shard}.log",
     benchmark:
         "benchmarks/{scale}/mha2mla/{model}/arms-{shard}.jsonl"
-    threads: lambda wildcards: share(mha2mla_plan(wildcards.scale).shards)
+    threads: lambda wildcards: share(plan_of("mha2mla", wildcards.scale).shards)
     resources:
         mem_mb=8000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 48 * 60,
-        gpu=lambda wildcards: mha2mla_plan(wildcards.scale).models[wildcards.model].gpus,
+        gpu=lambda wildcards: plan_of("mha2mla", wildcards.scale).models[wildcards.model].gpus,
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.train).parent,

@@ -20,11 +20,12 @@ rule train_scratch_model:
     params:
         corpus=lambda wildcards, input: Path(input.train).parent,
         flags=plan_flags(),
-        plan=part("models", "data_seed"),
+        recipe=recipe_with,
+        plan=lambda wildcards: part("models", "data_seed", recipe=recipe_with(wildcards))(wildcards),
         code=code("galley.train.pretrain"),
     shell:
         "galley train-scratch {wildcards.model} --corpus {params.corpus}"
-        " --out {output.folder} --scale {wildcards.scale} {params.flags} &> {log}"
+        " --out {output.folder} --recipe {params.recipe} --scale {wildcards.scale} {params.flags} &> {log}"
 
 
 rule prepare_model:
@@ -43,7 +44,9 @@ rule prepare_model:
     params:
         flags=plan_flags(),
         mirror=mirror_flag,
-        plan=part("models"),
+        recipe=recipe_with,
+        plan=lambda wildcards: part("models", recipe=recipe_with(wildcards))(wildcards),
         code=code("galley.models.gguf"),
     shell:
-        "galley prepare-model {wildcards.model} --out {output.folder}" " --scale {wildcards.scale} {params.flags} {params.mirror} &> {log}"
+        "galley prepare-model {wildcards.model} --out {output.folder}"
+        " --recipe {params.recipe} --scale {wildcards.scale} {params.flags} {params.mirror} &> {log}"

@@ -14,6 +14,7 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _AUTO = "transformers.models.auto.modeling_auto"
+_LLAMA = "transformers.models.llama.modeling_llama"  # which our classes extend
 
 
 def _register() -> None:
@@ -23,10 +24,15 @@ def _register() -> None:
 
 
 class _AfterTransformers:
-    """Run `_register` once transformers' model registry has been executed."""
+    """Run `_register` once transformers' model registry has been executed, and Llama's module not half way.
+
+    Who imports Llama's module first gets the registry from inside it: then the end of that module is the time.
+    """
+
+    done = False
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None):
-        if name != _AUTO:
+        if name not in (_AUTO, _LLAMA):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.loader is None:
@@ -35,11 +41,18 @@ class _AfterTransformers:
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
-            _register()
+            self._after(name)
 
         loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+    def _after(self, name: str) -> None:
+        llama = sys.modules.get(_LLAMA)
+        half_way = name == _AUTO and llama is not None and getattr(llama.__spec__, "_initializing", False)
+        if self.done or half_way or _AUTO not in sys.modules:
+            return
+        self.done = True
+        _register()
 
 
 if _AUTO in sys.modules:

@@ -30,21 +30,24 @@ app = typer.Typer(
     Each command below is also a stage of a rule; a rule's log shows its exact call.""",
 )
 mha2mla = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the MHA2MLA recipe.")
+fourier_attention = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the FourierAttention recipe.")
 claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
 app.add_typer(mha2mla, name="mha2mla")
+app.add_typer(fourier_attention, name="fourier-attention")
 app.add_typer(claims_app, name="claims")
 
 ScaleOption = Annotated[str, typer.Option(help="smoke, laptop or paper")]
 SeedsOption = Annotated[int | None, typer.Option(help="training seeds per arm; default: the recipe's")]
 EffortOption = Annotated[int, typer.Option(min=1, help="multiplies evidence: items, windows, steps")]
+RecipeOption = Annotated[str, typer.Option(help="the recipe whose plan says what to make")]
 MirrorOption = Annotated[Path | None, typer.Option(envvar="GALLEY_MIRROR", help="folder with local copies of sources")]
 RECIPES = Path("recipes")
 
 
-def _plan(scale: str, *, seeds: int | None, effort: int):
-    from galley.papers.mha2mla.plan import read_plan
+def _plan(scale: str, *, seeds: int | None, effort: int, recipe: str = "mha2mla"):
+    from galley.recipe import read_plan_of
 
-    return read_plan(RECIPES / "mha2mla/recipe.yaml", scale, seeds=seeds, effort=effort)
+    return read_plan_of(recipe, scale, folder=RECIPES, seeds=seeds, effort=effort)
 
 
 @app.command()
@@ -66,13 +69,14 @@ def prepare_corpus(
     scale: ScaleOption = "laptop",
     shakespeare: Path | None = None,
     essays: Path | None = None,
+    recipe: RecipeOption = "mha2mla",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
 ) -> None:
     """Split text into train, calibration and held-out documents; essays are only ever held out."""
     from galley.data.corpus import prepare_corpus as run
 
-    plan = _plan(scale, seeds=seeds, effort=effort)
+    plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
     run(out=out, shakespeare=shakespeare, essays=essays, seed=plan.data_seed, max_bytes=plan.corpus.max_bytes)
 
 
@@ -82,13 +86,15 @@ def train_scratch(
     corpus: Annotated[Path, typer.Option()],
     out: Annotated[Path, typer.Option()],
     scale: ScaleOption = "smoke",
+    recipe: RecipeOption = "mha2mla",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
 ) -> None:
     """Train a small Llama-style model and its tokenizer on a corpus (resumes where it stopped)."""
-    from galley.papers.mha2mla.base import train_scratch_base
+    from galley.train.base import train_scratch_base
 
-    train_scratch_base(model, corpus=corpus, out=out, plan=_plan(scale, seeds=seeds, effort=effort))
+    plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
+    train_scratch_base(model, corpus=corpus, out=out, models=plan.models, seed=plan.data_seed)
 
 
 @app.command()
@@ -97,14 +103,15 @@ def prepare_model(
     out: Annotated[Path, typer.Option()],
     scale: ScaleOption = "laptop",
     mirror: MirrorOption = None,
+    recipe: RecipeOption = "mha2mla",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
 ) -> None:
     """Turn a published model into a Hugging Face directory and prove that it is the same model."""
-    from galley.papers.mha2mla.base import prepare_base
+    from galley.train.base import prepare_base
 
-    plan = _plan(scale, seeds=seeds, effort=effort)
-    prepare_base(model, out=out, plan=plan, sources=RECIPES / "sources.yaml", mirror=mirror)
+    plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
+    prepare_base(model, out=out, models=plan.models, sources=RECIPES / "sources.yaml", mirror=mirror)
 
 
 @mha2mla.command()
@@ -143,6 +150,42 @@ def arms(
 
     plan = _plan(scale, seeds=seeds, effort=effort)
     run_shard(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
+
+
+@fourier_attention.command("inspect")
+def fourier_inspect(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Calibrate the compressed channels and check the claims that need one prompt (E1 to E6, D1 to D3)."""
+    from galley.papers.fourier_attention.checks import check_paper
+
+    plan = _plan(scale, seeds=seeds, effort=effort, recipe="fourier_attention")
+    values = RECIPES / "fourier_attention/paper_values.csv"
+    check_paper(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, paper_values=values)
+
+
+@fourier_attention.command("needles")
+def fourier_needles(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    shard: Annotated[int, typer.Option(min=0)] = 0,
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Read one shard's needle prompts through every method's cache (finished prompts are kept when it is interrupted)."""
+    from galley.papers.fourier_attention.experiment import run_needles
+
+    plan = _plan(scale, seeds=seeds, effort=effort, recipe="fourier_attention")
+    run_needles(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
 
 
 @app.command()
@@ -196,11 +239,11 @@ def plan(
     effort: EffortOption = 1,
 ) -> None:
     """List jobs, downloads, disk and rough compute without running anything."""
-    if recipe != "mha2mla":
-        raise GalleyError(f"recipe is {recipe!r}; known recipes: mha2mla")
-    from galley.papers.mha2mla.cost import describe
+    import importlib
 
-    typer.echo(describe(_plan(scale, seeds=seeds, effort=effort), scale=scale, sources=RECIPES / "sources.yaml"))
+    resolved = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
+    cost = importlib.import_module(f"galley.papers.{recipe}.cost")
+    typer.echo(cost.describe(resolved, scale=scale, sources=RECIPES / "sources.yaml"))
 
 
 @app.command()

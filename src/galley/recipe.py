@@ -9,6 +9,7 @@ Source: ours.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -57,6 +58,20 @@ def load_plan(path: Path, *, scale: str, model: type[P]) -> P:
         raise GalleyError(f"{path}: scales has no {scale!r}; it has {', '.join(recipe.scales)}")
     merged = merge(recipe.defaults, recipe.scales[scale])  # type: ignore[index]
     return _validate(model, merged, node=node, path=path, prefix=(("scales", scale), ("defaults",)))
+
+
+def recipe_names(folder: Path) -> list[str]:
+    """Return the recipes in a folder."""
+    return sorted(path.parent.name for path in Path(folder).glob("*/recipe.yaml"))
+
+
+def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), seeds: int | None = None, effort: int = 1) -> Any:
+    """Return one scale's plan of a recipe, by the `read_plan` of the paper of that name; GalleyError for an unknown recipe."""
+    names = recipe_names(folder)
+    if recipe not in names:
+        raise GalleyError(f"recipe is {recipe!r}; known recipes: {', '.join(names)}")
+    paper = importlib.import_module(f"galley.papers.{recipe}.plan")
+    return paper.read_plan(Path(folder) / recipe / "recipe.yaml", scale, seeds=seeds, effort=effort)
 
 
 def merge(base: Any, over: Any) -> Any:

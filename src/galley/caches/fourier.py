@@ -52,8 +52,8 @@ class Fourier:
 def synthesis_weights(orders: int, period: int, *, mode: str) -> torch.Tensor:
     """Return the weight of each of 2k coefficients, (2k,): 1/k as printed, or those that make F^T W F a projection."""
     if mode != "ours":
-        return torch.full((2 * orders,), 1.0 / orders)
-    weight = torch.full((2 * orders,), 2.0 / period)
+        return torch.full((2 * orders,), 1.0 / orders, dtype=torch.float64)
+    weight = torch.full((2 * orders,), 2.0 / period, dtype=torch.float64)
     weight[0] = 1.0 / period
     if orders == period // 2 + 1 and period % 2 == 0:
         weight[orders - 1] = 1.0 / period  # the order at half the window has one phase only
@@ -61,10 +61,16 @@ def synthesis_weights(orders: int, period: int, *, mode: str) -> torch.Tensor:
 
 
 def transform(x: torch.Tensor, *, orders: int, period: int) -> torch.Tensor:
-    """Return C = F X in float32, (B, M, c) -> (B, 2k, c)."""
+    """Return C = F X, (B, M, c) -> (B, 2k, c), in float32 or wider."""
+    x = widened(x)
     if not x.numel():  # the FFT refuses empty tensors
-        return x.new_zeros(x.shape[0], 2 * orders, x.shape[2], dtype=torch.float32)
-    return to_orders(x.float().mT, period, orders, None).mT.contiguous()
+        return x.new_zeros(x.shape[0], 2 * orders, x.shape[2])
+    return to_orders(x.mT, period, orders, None).mT.contiguous()
+
+
+def widened(x: torch.Tensor) -> torch.Tensor:
+    """Return x in the type that coefficients are kept in: float32, or float64 when x is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def analyse(x: torch.Tensor, channels: torch.Tensor, *, by: Fourier) -> Side:
@@ -73,11 +79,11 @@ def analyse(x: torch.Tensor, channels: torch.Tensor, *, by: Fourier) -> Side:
     rest = torch.ones(x.shape[-1], dtype=torch.bool, device=x.device)
     rest[channels] = False
     rest_ids = rest.nonzero()[:, 0]
-    chosen = x[..., channels].float()
+    chosen = widened(x[..., channels])
     seen = int(1 / (1 / period)) if "int_period" in by.audits else period
     state = transform(chosen, orders=by.orders, period=seen)
-    weight = synthesis_weights(by.orders, period, mode=by.mode).to(x.device)
-    one = torch.ones(x.shape[0], len(channels), device=x.device)
+    weight = synthesis_weights(by.orders, period, mode=by.mode).to(chosen)
+    one = chosen.new_ones(x.shape[0], len(channels))
     side = Side(channels, rest_ids, x[..., rest_ids].contiguous(), state, weight, one, torch.zeros_like(one))
     return _repaired(side, chosen, period) if by.mode == "official" else side
 
@@ -86,7 +92,7 @@ def _repaired(side: Side, x: torch.Tensor, period: int) -> Side:
     """Return the side with the authors' affine map, so that the rebuilt middle deviates as far as x (B, M, c) does."""
     if not x.shape[-1]:
         return side
-    f = _basis(side.state.shape[1] // 2, period, x.shape[1], device=x.device)
+    f = _basis(side.state.shape[1] // 2, period, x.shape[1], dtype=x.dtype, device=x.device)
     rebuilt = f.mT @ (side.state * side.weight[:, None])
     mean = rebuilt.mean(dim=1)
     # A constant channel deviates nowhere; it is then its mean.
@@ -142,7 +148,7 @@ class FourierLayer(CompressedLayer):
         assert self.middle is not None
         if self.held is None:
             k, v = self.middle
-            f = _basis(self.by.orders, self.period, k.middle.shape[1], device=k.state.device)
+            f = _basis(self.by.orders, self.period, k.middle.shape[1], dtype=k.state.dtype, device=k.state.device)
             pair = tuple(expand(side, self.keys.shape[1], self.period, f=f) for side in (k, v))
             if not (self.hold and self.by.mode == "ours"):
                 return pair  # type: ignore[return-value]
@@ -159,11 +165,11 @@ class FourierLayer(CompressedLayer):
                 "make the cache with a larger max_new_tokens, or mode='ours', which has no limit"
             )
         phase = place + ("off_by_one" in by.audits)
-        turn = _basis(by.orders, self.period, phase + 1, device=self.keys.device)[:, phase]
+        turn = _basis(by.orders, self.period, self.period + 1, dtype=widened(self.keys).dtype, device=self.keys.device)[:, phase]
         sides = []
         for side, x in zip(self.middle, (self.keys, self.values), strict=True):
             token = x[..., by.sinks, :].flatten(1)
-            state = side.state + turn[:, None] * token[:, None, side.channels].float()
+            state = side.state + turn[:, None] * widened(token[:, None, side.channels])
             middle = torch.cat([side.middle, token[:, None, side.rest]], dim=1)
             sides.append(replace(side, state=state, middle=middle))
         self.middle = (sides[0], sides[1])

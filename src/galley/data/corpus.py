@@ -13,7 +13,7 @@ import json
 import sysconfig
 from pathlib import Path
 
-from galley.artifact import atomic_dir, digest, write_json
+from galley.artifact import GalleyError, atomic_dir, digest, write_json
 
 SPLITS = {"heldout": 0.1, "calibration": 0.1}  # the rest is train
 CHUNK = 20_000  # characters: a play is split at line ends, so that no document is huge
@@ -109,3 +109,11 @@ def prepare_corpus(*, out: Path, shakespeare: Path | None, essays: Path | None, 
                 texts = [row["text"] for row in rows if row["source"] == source]
                 facts[split][source] = {"documents": len(texts), "characters": sum(map(len, texts))}
         write_json(part / "corpus.json", {"seed": seed, "splits": facts})
+
+
+def read_split(corpus: Path, split: str) -> list[dict[str, str]]:
+    """Return a corpus split's documents."""
+    path = corpus / f"{split}.jsonl"
+    if not path.exists():
+        raise GalleyError(f"no {split} split at {path}; run `galley prepare-corpus {corpus}`")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -7,8 +7,9 @@ Source: ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,6 +45,15 @@ def check_items(frame: pd.DataFrame) -> pd.DataFrame:
     if len(twice):
         raise GalleyError(f"items have two rows for {twice.iloc[0][keys].to_dict()}")
     return frame.sort_values(keys, kind="stable").reset_index(drop=True)
+
+
+def item_frame(rows: Sequence[Mapping[str, Any]], **common: Any) -> pd.DataFrame:
+    """Return item rows as a frame: what a row leaves out is a plain ok row of seed 0, and `common` is the same in all."""
+    frame = pd.DataFrame(rows)
+    defaults = {"unit": "", "item_id": "all", "weight": 1.0, "status": "ok", "reason": "", "setting": "", "seed": 0}
+    for column, value in defaults.items():
+        frame[column] = frame[column].fillna(value) if column in frame else value
+    return frame.assign(**common)
 
 
 def write_items(frame: pd.DataFrame, path: Path) -> None:

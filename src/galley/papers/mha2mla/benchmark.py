@@ -17,12 +17,13 @@ from transformers import PreTrainedModel
 from galley.artifact import GalleyError, Stopwatch, atomic_dir, code_digest, digest, write_json
 from galley.caches.quantized import make_quantized_cache
 from galley.data import benchmarks as readers
+from galley.data.corpus import read_split
 from galley.evaluate.commonsense import evaluate_commonsense
 from galley.evaluate.likelihood import cached_continuation, heldout_windows
 from galley.evaluate.longbench import evaluate_longbench
 from galley.evaluate.needle import evaluate_needles
 from galley.models.loading import load_model, load_tokenizer
-from galley.papers.mha2mla.base import read_split, spec_of
+from galley.models.spec import spec_of
 from galley.papers.mha2mla.plan import Arm, Plan
 
 QUANTISERS = {
@@ -50,7 +51,7 @@ def benchmark_arm(
         return pd.read_parquet(kept / "items.parquet"), json.loads((kept / "run.json").read_text())
     watch = Stopwatch()
     tokenizer = load_tokenizer(base)
-    model = load_model(folder, dtype=getattr(torch, spec_of(plan, model_name).dtype))
+    model = load_model(folder, dtype=getattr(torch, spec_of(plan.models, model_name).dtype))
     scores = [
         commonsense(model, tokenizer, sources=sources, plan=plan),
         longbench(model, tokenizer, sources=sources, plan=plan),

@@ -22,9 +22,10 @@ import torch
 from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError, Stopwatch, atomic_dir, atomic_path, code_digest, digest, write_json
+from galley.data.corpus import read_split
 from galley.evaluate.likelihood import Windows, final_states, heldout_windows, score_windows
 from galley.models.loading import load_model, load_tokenizer
-from galley.papers.mha2mla.base import read_split, spec_of
+from galley.models.spec import spec_of
 from galley.papers.mha2mla.calibration import load_norms, pair_norms, pair_scores, save_norms
 from galley.papers.mha2mla.convert import convert_mla
 from galley.papers.mha2mla.plan import Arm, Model, Plan
@@ -38,7 +39,7 @@ STATES_LIMIT = 2**28  # elements of the original's hidden states that are kept r
 
 def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str) -> None:
     """Write norms.safetensors: mean norm of every rotary pair over calibration text."""
-    spec_of(plan, model_name)
+    spec_of(plan.models, model_name)
     tokenizer = load_tokenizer(base)
     texts = [doc["text"] for doc in read_split(corpus, "calibration")]
     settings = plan.calibration
@@ -109,7 +110,7 @@ def adapt_arms(
 
     The models of the arms that are benchmarked stay in out/arms.
     """
-    spec = spec_of(plan, model_name)
+    spec = spec_of(plan.models, model_name)
     tokenizer = load_tokenizer(base)
     original = load_model(base, dtype=getattr(torch, spec.dtype))
     heldout = heldout_windows(

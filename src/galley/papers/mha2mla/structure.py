@@ -15,30 +15,26 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from galley.artifact import Stopwatch, digest
 from galley.models.loading import load_model
+from galley.models.spec import spec_of
 from galley.papers.mha2mla import accounting, audits
-from galley.papers.mha2mla.base import spec_of
 from galley.papers.mha2mla.convert import convert_mla
 from galley.papers.mha2mla.low_rank import joint_minus_split_errors
 from galley.papers.mha2mla.modeling import MlaLlamaConfig, MlaLlamaForCausalLM
 from galley.papers.mha2mla.partial_rope import select_pairs
 from galley.papers.mha2mla.plan import Plan
-from galley.tables.rows import write_items, write_runs
+from galley.tables.rows import item_frame, write_items, write_runs
 
 
 def check_structure(*, base: Path, out: Path, plan: Plan, model_name: str, scale: str) -> None:
     """Write structure.items.parquet and structure.runs.csv for one base model."""
-    spec_of(plan, model_name)
+    spec_of(plan.models, model_name)
     watch = Stopwatch()
     original = load_model(base, dtype=torch.float32)
     rows = [*cache_rows(), *saving_rows(), *parameter_rows()]
     for row in [*logit_rows(original), *factorisation_rows(original, plan=plan), *attention_rows(original, plan=plan)]:
         rows.append({"model": model_name, **row})
     run_id = digest(["structure", scale, model_name, plan.rope_fraction])
-    frame = pd.DataFrame(rows)
-    defaults = {"unit": "", "item_id": "all", "weight": 1.0, "status": "ok", "reason": "", "setting": ""}
-    for column, value in defaults.items():
-        frame[column] = frame[column].fillna(value) if column in frame else value
-    frame = frame.assign(run_id=run_id, paper="mha2mla", scale=scale, seed=0, backend="torch", device="cpu")
+    frame = item_frame(rows, run_id=run_id, paper="mha2mla", scale=scale, seed=0, backend="torch", device="cpu")
     write_items(frame, out / "structure.items.parquet")
     run = {
         "run_id": run_id,

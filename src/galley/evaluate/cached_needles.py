@@ -1,0 +1,98 @@
+"""Needle prompts read through many compressed caches, all filled from one prefill.
+
+Protocol as in needle.py (gkamradt's grid with a fact that cannot be guessed). The prompt but its last token is prefilled once;
+the last token and the gold answer then go one by one through each method's cache, so that every scored token has attended to
+the compressed prompt. Likelihood and greedy hits come from the same pass: greedy decoding gives the answer exactly when every
+argmax agrees with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from galley.artifact import GalleyError
+from galley.caches.prefill import Prefill, prefill
+from galley.evaluate.needle import ANSWER_TOKENS, CITIES, build_needle_prompt
+
+METRICS = (("answer_nll", "nats/token"), ("answer_accuracy", "fraction"), ("keyword_recall", "fraction"))
+
+
+@dataclass(frozen=True)
+class NeedleItem:
+    """One prompt with its answer, and where in the grid it stands."""
+
+    item_id: str
+    length: int
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+def build_needle_grid(
+    haystack: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    context: int,
+    lengths: Sequence[int],
+    depths: Sequence[float],
+    repeats: int,
+    seed: int,
+) -> list[NeedleItem]:
+    """Return the items of all lengths, depths and repeats; a repeat starts in another text of the haystack.
+
+    GalleyError, before any prompt runs, for a length beyond the model's context or without room for the needle.
+    """
+    too_long = [n for n in lengths if n > context]
+    if too_long:
+        raise GalleyError(f"needle length is {too_long[0]} tokens, but the model's context is {context}; use lengths up to {context}")
+    generator = torch.Generator().manual_seed(seed)
+    items = []
+    for length in lengths:
+        for depth in depths:
+            for repeat in range(repeats):
+                city = CITIES[int(torch.randint(len(CITIES), (), generator=generator))]
+                number = int(torch.randint(10_000, 100_000, (), generator=generator))
+                start = int(torch.randint(len(haystack), (), generator=generator))
+                texts = [*haystack[start:], *haystack[:start]]
+                prompt, answer = build_needle_prompt(texts, tokenizer, length=length, depth=depth, city=city, number=number)
+                if str(number) not in tokenizer.decode(prompt):
+                    raise GalleyError(f"the needle {number} does not survive tokenisation at length {length}, depth {depth}")
+                items.append(NeedleItem(f"len={length},depth={depth},n={repeat}", length, tuple(prompt), tuple(answer)))
+    return items
+
+
+def score_needles(
+    model: PreTrainedModel,
+    items: Sequence[NeedleItem],
+    *,
+    makers: Mapping[str, Callable[[Prefill, NeedleItem], Cache]],
+    window: int,
+) -> pd.DataFrame:
+    """Return one row per item, method and metric; `makers` fill a cache from a prefill that recorded `window` queries."""
+    rows = []
+    for item in tqdm(items, desc="needles", disable=None):
+        prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=window)
+        for method, make in makers.items():
+            for (metric, unit), value in zip(METRICS, read_answer(model, make(prompt, item), item), strict=True):
+                rows.append({"method": method, "benchmark": "niah", "metric": metric, "unit": unit, "item_id": item.item_id,
+                             "score": value, "weight": 1.0, "status": "ok", "reason": ""})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def read_answer(model: PreTrainedModel, cache: Cache, item: NeedleItem) -> tuple[float, float, float]:
+    """Return the answer's nats a token, the share of its tokens that come first, and whether all do."""
+    gold = torch.tensor(item.answer[:ANSWER_TOKENS], device=model.device)
+    logits = []
+    with torch.no_grad():
+        for token in (item.prompt[-1], *item.answer[: len(gold) - 1]):
+            out = model(torch.tensor([[token]], device=model.device), past_key_values=cache, use_cache=True)
+            logits.append(out.logits[0, -1])
+    stacked = torch.stack(logits).float()
+    right = (stacked.argmax(dim=-1) == gold).float()
+    return float(F.cross_entropy(stacked, gold)), float(right.mean()), float(right.min())

@@ -1,0 +1,70 @@
+"""What a recipe may say of its base models and its text; light, since the Snakefile reads it.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from galley.artifact import GalleyError
+from galley.recipe import Strict
+
+FIELD_OF = {"scratch": "scratch", "wheel": "source", "hub": "repo"}  # what a model of each kind needs
+
+
+class ScratchModel(Strict):
+    """A Llama-style model that is trained here, with its own tokenizer."""
+
+    vocab_size: int = Field(ge=260, le=65536)
+    d_model: int = Field(gt=0)
+    n_layers: int = Field(gt=0)
+    n_heads: int = Field(gt=0)
+    n_kv_heads: int = Field(gt=0)
+    d_ff: int = Field(gt=0)
+    context: int = Field(gt=0, description="tokens")
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="sequences of `context` tokens")
+    lr: float = Field(gt=0)
+
+
+class Model(Strict):
+    """A base model: trained here, taken from a wheel, or from the hub at a commit."""
+
+    kind: Literal["scratch", "wheel", "hub"]
+    source: str | None = Field(default=None, description="id in recipes/sources.yaml, for kind wheel")
+    repo: str | None = Field(default=None, description="hub id, for kind hub")
+    revision: str | None = Field(default=None, description="hub commit, 40 hex digits, for kind hub")
+    scratch: ScratchModel | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gpus: int = Field(default=0, ge=0)
+    gpu_hours: float = Field(default=0, ge=0, description="rough cost of one arm's fine-tuning")
+    params_m: float = Field(gt=0, description="parameters in millions, for the plan")
+    tokens_per_step: int | None = Field(
+        default=None, description="global batch of the fine-tuning, in tokens; default: batch_size x seq_len"
+    )
+    seq_len: int | None = Field(default=None, description="overrides training.seq_len")
+    steps: int | None = Field(default=None, description="overrides training.steps")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Model:
+        need = {"scratch": self.scratch, "wheel": self.source, "hub": self.repo}[self.kind]
+        if need is None:
+            raise ValueError(f"a model of kind {self.kind} needs its {FIELD_OF[self.kind]} field")
+        return self
+
+
+class CorpusPlan(Strict):
+    """Bytes taken from each source of text."""
+
+    max_bytes: dict[str, int]
+
+
+def spec_of(models: Mapping[str, Model], name: str) -> Model:
+    """Return a model's settings; a GalleyError lists the scale's models."""
+    if name not in models:
+        raise GalleyError(f"model is {name!r}; this scale's models: {', '.join(models)}")
+    return models[name]

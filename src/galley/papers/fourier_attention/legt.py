@@ -1,0 +1,31 @@
+"""HiPPO-LegT: a window summarised by Legendre coefficients, the basis that the paper sets FourierT against.
+
+arXiv:2008.07669 (translated Legendre measure) in the form of the Legendre memory unit; arXiv:2506.11886 compares the two at
+the same number of reals. Bilinear discretisation with a step of one token, in float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.polynomial.legendre import legvander
+
+
+def legt_step(n: int, window: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the discrete A (n, n) and B (n,) of n coefficients over `window` tokens."""
+    i, j = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)[None]
+    a = (2 * i + 1) * torch.where(i < j, -torch.ones(()), -((-1.0) ** (i - j).abs())).double() / window
+    b = ((2 * i + 1) * (-1.0) ** i)[:, 0] / window
+    eye = torch.eye(n, dtype=torch.float64)
+    left = eye - a / 2
+    return torch.linalg.solve(left, eye + a / 2), torch.linalg.solve(left, b)
+
+
+def legt_round_trip(x: torch.Tensor, *, reals: int) -> torch.Tensor:
+    """Return x (M, c) after it was pushed token by token into `reals` Legendre coefficients over M tokens and read back."""
+    a, b = legt_step(reals, len(x))
+    state = torch.zeros(reals, x.shape[1], dtype=torch.float64)
+    for token in x.double():
+        state = a @ state + b[:, None] * token
+    delay = (len(x) - 0.5 - np.arange(len(x))) / len(x)  # of each token, as a share of the window
+    return torch.from_numpy(legvander(2 * delay - 1, reals - 1)) @ state
