@@ -9,18 +9,20 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src/galley"
 FLOORS = {
     "artifact": 0,
+    "options": 0,
     "recipe": 0,
     "stats": 0,
     "data": 1,
     "tables": 1,
     "models": 2,
     "caches": 2,
+    "kernels": 2,
     "evaluate": 3,
     "train": 3,
     "papers": 4,
     "cli": 5,
 }
-FILES = sorted(p for p in SRC.rglob("*.py") if p.name != "__init__.py")
+FILES = sorted(p for p in (*SRC.rglob("*.py"), *(SRC / "kernels").rglob("*.py")) if p.name != "__init__.py")
 
 
 def imports(path):

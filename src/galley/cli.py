@@ -13,6 +13,9 @@ from typing import Annotated
 import typer
 
 from galley.artifact import GalleyError
+from galley.options import RECIPES, EffortOption, MirrorOption, RecipeOption, ScaleOption, SeedsOption
+from galley.papers.fourier_attention import commands as fourier_attention
+from galley.papers.mha2mla import commands as mha2mla
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,19 +32,10 @@ app = typer.Typer(
 
     Each command below is also a stage of a rule; a rule's log shows its exact call.""",
 )
-mha2mla = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the MHA2MLA recipe.")
-fourier_attention = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the FourierAttention recipe.")
 claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
-app.add_typer(mha2mla, name="mha2mla")
-app.add_typer(fourier_attention, name="fourier-attention")
+app.add_typer(mha2mla.app, name="mha2mla")
+app.add_typer(fourier_attention.app, name="fourier-attention")
 app.add_typer(claims_app, name="claims")
-
-ScaleOption = Annotated[str, typer.Option(help="smoke, laptop or paper")]
-SeedsOption = Annotated[int | None, typer.Option(help="training seeds per arm; default: the recipe's")]
-EffortOption = Annotated[int, typer.Option(min=1, help="multiplies evidence: items, windows, steps")]
-RecipeOption = Annotated[str, typer.Option(help="the recipe whose plan says what to make")]
-MirrorOption = Annotated[Path | None, typer.Option(envvar="GALLEY_MIRROR", help="folder with local copies of sources")]
-RECIPES = Path("recipes")
 
 
 def _plan(scale: str, *, seeds: int | None, effort: int, recipe: str = "mha2mla"):
@@ -112,80 +106,6 @@ def prepare_model(
 
     plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
     prepare_base(model, out=out, models=plan.models, sources=RECIPES / "sources.yaml", mirror=mirror)
-
-
-@mha2mla.command()
-def inspect(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    corpus: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    scale: ScaleOption = "laptop",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
-) -> None:
-    """Check the exact claims (A1 to A6) on real tensors and measure the norms of the rotary pairs."""
-    from galley.papers.mha2mla.experiment import calibrate_base
-    from galley.papers.mha2mla.structure import check_structure
-
-    plan = _plan(scale, seeds=seeds, effort=effort)
-    calibrate_base(base=base, corpus=corpus, out=out, plan=plan, model_name=model)
-    check_structure(base=base, out=out, plan=plan, model_name=model, scale=scale)
-
-
-@mha2mla.command()
-def arms(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    corpus: Annotated[Path, typer.Option()],
-    sources: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    shard: Annotated[int, typer.Option(min=0)] = 0,
-    scale: ScaleOption = "laptop",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
-) -> None:
-    """Convert, fine-tune, score and benchmark the arms of one shard (finished arms are kept when it is interrupted)."""
-    from galley.papers.mha2mla.shard import run_shard
-
-    plan = _plan(scale, seeds=seeds, effort=effort)
-    run_shard(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
-
-
-@fourier_attention.command("inspect")
-def fourier_inspect(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    corpus: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    scale: ScaleOption = "laptop",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
-) -> None:
-    """Calibrate the compressed channels and check the claims that need one prompt (E1 to E6, D1 to D3)."""
-    from galley.papers.fourier_attention.checks import check_paper
-
-    plan = _plan(scale, seeds=seeds, effort=effort, recipe="fourier_attention")
-    values = RECIPES / "fourier_attention/paper_values.csv"
-    check_paper(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, paper_values=values)
-
-
-@fourier_attention.command("needles")
-def fourier_needles(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    corpus: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    shard: Annotated[int, typer.Option(min=0)] = 0,
-    scale: ScaleOption = "laptop",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
-) -> None:
-    """Read one shard's needle prompts through every method's cache (finished prompts are kept when it is interrupted)."""
-    from galley.papers.fourier_attention.experiment import run_needles
-
-    plan = _plan(scale, seeds=seeds, effort=effort, recipe="fourier_attention")
-    run_needles(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
 
 
 @app.command()

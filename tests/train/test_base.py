@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
-from galley.papers.mha2mla.base import prepare_base, read_split, spec_of, train_scratch_base
 
 from galley.artifact import GalleyError
+from galley.data.corpus import read_split
+from galley.models.spec import spec_of
 from galley.papers.mha2mla.plan import read_plan
+from galley.train.base import prepare_base, train_scratch_base
 
 RECIPE, SOURCES = Path("recipes/mha2mla/recipe.yaml"), Path("recipes/sources.yaml")
 

@@ -45,6 +45,15 @@ TINY = {
     "seeds": 1,
     "shards": 2,
 }  # fmt: skip
+TINY_FOURIER = {
+    "models": TINY["models"],
+    "corpus": TINY["corpus"],
+    "local_min": 16,
+    "calibration": {"prompts": 1, "tokens": 112},
+    "needles": {"lengths": [120], "depths": [0.2, 0.8], "repeats": 1},
+    "seeds": 1,
+    "shards": 1,
+}
 # Loaded by every Python process: nothing but local sockets, as if the cable were out; each attempt is noted.
 NO_NETWORK = """
 import os, socket
@@ -108,10 +117,11 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
         source = shared / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
     if tiny:
-        path = folder / "recipes/mha2mla/recipe.yaml"
-        recipe = yaml.safe_load(path.read_text())
-        recipe["scales"]["smoke"] = TINY
-        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+        for name, plan in (("mha2mla", TINY), ("fourier_attention", TINY_FOURIER)):
+            path = folder / "recipes" / name / "recipe.yaml"
+            recipe = yaml.safe_load(path.read_text())
+            recipe["scales"]["smoke"] = plan
+            path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     paths = [str(shared / "src")]
     env = {k: v for k, v in os.environ.items() if k not in ("GALLEY_MIRROR", "HF_HUB_OFFLINE", "SNAKEMAKE_PROFILE")}
     env |= {"GALLEY_CACHE": str(folder / "cache"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError
@@ -76,7 +75,7 @@ def score_needles(
 ) -> pd.DataFrame:
     """Return one row per item, method and metric; `makers` fill a cache from a prefill that recorded `window` queries."""
     rows = []
-    for item in tqdm(items, desc="needles", disable=None):
+    for item in items:
         prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=window)
         for method, make in makers.items():
             for (metric, unit), value in zip(METRICS, read_answer(model, make(prompt, item), item), strict=True):

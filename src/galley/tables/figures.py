@@ -51,19 +51,23 @@ def _curves(rows: pd.DataFrame, path: Path) -> None:
 
 def _needles(rows: pd.DataFrame, path: Path) -> None:
     """Draw one heat map per method: the answer's likelihood per token over length and depth."""
-    rows = rows[(rows["benchmark"] == "needle") & (rows["metric"] == "answer_nll")].copy()
+    rows = rows[rows["benchmark"].isin(("needle", "niah")) & (rows["metric"] == "answer_nll")].copy()
     if rows.empty:
         return
     rows[["length", "depth"]] = rows["item_id"].str.extract(r"len=(\d+),depth=([\d.]+)").astype(float)
     methods = sorted(rows["method"].unique())
-    figure, axes = plt.subplots(1, len(methods), figsize=(3 * len(methods), 3), squeeze=False)
-    for ax, method in zip(axes[0], methods, strict=True):
+    across = min(len(methods), 6)
+    down = -(-len(methods) // across)
+    figure, axes = plt.subplots(down, across, figsize=(3 * across, 3 * down), squeeze=False)
+    for ax in axes.flat[len(methods) :]:
+        ax.set_visible(False)
+    for ax, method in zip(axes.flat, methods, strict=False):
         grid = rows[rows["method"] == method].pivot_table(index="depth", columns="length", values="score")
         image = ax.imshow(grid.to_numpy(), aspect="auto", cmap="viridis_r", vmin=0, vmax=max(1.0, rows["score"].max()))
         ax.set(title=method, xlabel="tokens", ylabel="depth")
         ax.set_xticks(range(len(grid.columns)), [f"{c:.0f}" for c in grid.columns])
         ax.set_yticks(range(len(grid.index)), [f"{d:g}" for d in grid.index])
-    figure.colorbar(image, ax=axes[0].tolist(), label="answer nats/token")
+    figure.colorbar(image, ax=axes.ravel().tolist(), label="answer nats/token")
     _save(figure, path)
 
 

@@ -29,6 +29,15 @@ HIDDEN = (
     "logits",
     "params",
     "cache",
+    "average",
+    "basis",
+    "coefficients",
+    "decode",
+    "projection",
+    "selection",
+    "shape",
+    "spread",
+    "spread_by_depth",
 )  # exact checks: listed with the claims, not pivoted
 
 

@@ -23,7 +23,8 @@ COLUMNS = [
     "verdict", "status", "reason", "run_ids",
 ]  # fmt: skip
 LOWER_IS_BETTER = {"bits_per_byte", "kl_to_original", "answer_nll", "max_abs_diff", "joint_minus_split_error", "kept_fraction",
-                   "params_M", "params_B", "ms_per_token"}  # fmt: skip
+                   "params_M", "params_B", "ms_per_token", "max_rel_diff", "relative_mse", "idempotence_error", "minus_printed",
+                   "kept_cache", "tflop_per_token", "mse"}  # fmt: skip
 KEYS = ["paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit"]
 
 

@@ -162,7 +162,7 @@ def step_rows(model: PreTrainedModel, prompt: Prefill, *, errors: dict[str, torc
 
 
 def shape_rows() -> list[dict]:
-    """E5: compressed shares, kept cache and decode FLOPs of the paper's models, from shapes; the kept cache at 4k also from live tensors."""
+    """E5: compressed shares, kept cache and decode FLOPs of the paper's models from shapes; the cache at 4k from live tensors too."""
     rows = []
     for layers in (32, 28):
         for scheme in ("pyramid", "layer_inverse"):

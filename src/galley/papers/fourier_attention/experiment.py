@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest
@@ -84,7 +85,7 @@ def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     kept = {mode: e.double().sum().item() for mode, e in errors.items()}
     key = digest([code_digest(__name__), plan.model_dump(), model_name, kept])
     frames = []
-    for item in mine:
+    for item in tqdm(mine, desc="needle prompts", mininterval=10):  # in a log file too: a grid takes minutes
         done = out / "state" / key / f"{item.item_id}.parquet"
         if not done.exists():
             frame = score_needles(model, [item], makers=makers, window=SNAP_WINDOW)

@@ -1,0 +1,54 @@
+"""The stages of the MHA2MLA recipe on the command line, each from files to files; no logic here.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from galley.options import RECIPES, EffortOption, ScaleOption, SeedsOption
+from galley.recipe import read_plan_of
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the MHA2MLA recipe.")
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Check the exact claims (A1 to A6) on real tensors and measure the norms of the rotary pairs."""
+    from galley.papers.mha2mla.experiment import calibrate_base
+    from galley.papers.mha2mla.structure import check_structure
+
+    plan = read_plan_of("mha2mla", scale, folder=RECIPES, seeds=seeds, effort=effort)
+    calibrate_base(base=base, corpus=corpus, out=out, plan=plan, model_name=model)
+    check_structure(base=base, out=out, plan=plan, model_name=model, scale=scale)
+
+
+@app.command()
+def arms(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    sources: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    shard: Annotated[int, typer.Option(min=0)] = 0,
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+) -> None:
+    """Convert, fine-tune, score and benchmark the arms of one shard (finished arms are kept when it is interrupted)."""
+    from galley.papers.mha2mla.shard import run_shard
+
+    plan = read_plan_of("mha2mla", scale, folder=RECIPES, seeds=seeds, effort=effort)
+    run_shard(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard)

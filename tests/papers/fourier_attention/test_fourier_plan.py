@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from galley.artifact import GalleyError
+from galley.papers.fourier_attention.cost import describe
+from galley.papers.fourier_attention.plan import read_plan
+
+RECIPE, SOURCES = Path("recipes/fourier_attention/recipe.yaml"), Path("recipes/sources.yaml")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_every_scale_is_valid_and_has_a_cost(scale):
+    plan = read_plan(RECIPE, scale)
+    text = describe(plan, scale=scale, sources=SOURCES)
+    assert f"{len(plan.methods)} methods" in text and "fourier_attention_needles" in text
+    for length in plan.needles.lengths:
+        layout = plan.layout(length)
+        assert layout.sinks + layout.local + layout.n_middle == length and 4 * layout.orders < layout.n_middle
+
+
+def test_the_paper_scale_has_the_paper_s_layout():
+    layout = read_plan(RECIPE, "paper").layout(32768)
+    assert (layout.sinks + layout.local, layout.orders) == (1024, 512)
+
+
+def test_effort_adds_needles_and_seeds_are_refused():
+    assert read_plan(RECIPE, "laptop", effort=3).needles.repeats == 3 * read_plan(RECIPE, "laptop").needles.repeats
+    with pytest.raises(GalleyError, match="effort=4"):
+        read_plan(RECIPE, "laptop", seeds=4)
+
+
+def changed(tmp_path, change):
+    recipe = yaml.safe_load(RECIPE.read_text())
+    change(recipe)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["scales"]["smoke"]["needles"].update(lengths=[42]), "longer needles.lengths"),
+        (lambda r: r["scales"]["smoke"]["needles"].update(depths=[1.5]), "needles.depths has 1.5"),
+        (lambda r: r["defaults"]["methods"].append({"name": "full", "cache": "full"}), "'full' appears twice"),
+        (lambda r: r["defaults"]["methods"].append({"name": "x", "cache": "snapkv", "bytes_of": "y"}), "'y', which is no method"),
+        (lambda r: r["defaults"].update(reals_fraction=0.9), "reals_fraction"),
+        (lambda r: r["defaults"].update(local_fractoin=0.1), "local_fractoin"),
+    ],
+)
+def test_bad_recipes_are_refused_by_field(tmp_path, change, message):
+    with pytest.raises(GalleyError, match=message):
+        read_plan(changed(tmp_path, change), "smoke")

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+import torch
+from cache_runs import prompt_ids
+from tiny import tiny_llama
+
+from galley.caches.fourier import Fourier
+from galley.caches.prefill import prefill
+from galley.evaluate.cached_needles import NeedleItem, read_answer
+from galley.papers.fourier_attention.checks import basis_rows, logit_rows, push_rows, step_rows
+from galley.papers.fourier_attention.methods import make_makers, tokens_within, with_noise
+from galley.papers.fourier_attention.plan import read_plan
+from galley.papers.fourier_attention.selection import channel_errors
+
+TOKENS = 110
+
+
+@pytest.fixture(scope="module")
+def setting():
+    model = tiny_llama(layers=3, d_h=32)
+    plan = read_plan(Path("recipes/fourier_attention/recipe.yaml"), "smoke")
+    prompt = prefill(model, prompt_ids(model, TOKENS), window=40)
+    layout = plan.layout(TOKENS)
+    errors = {
+        mode: channel_errors([prompt], by=Fourier(layout.sinks, layout.local, layout.orders, mode, 64, frozenset()))
+        for mode in ("ours", "official")
+    }
+    return model, plan, prompt, errors
+
+
+def test_every_method_of_the_recipe_fills_a_cache_and_reads_on(setting):
+    model, plan, prompt, errors = setting
+    item = NeedleItem("x", TOKENS + 1, (*prompt.ids[0].tolist(), 5), (7, 8, 9))
+    makers = make_makers(model, errors, plan)
+    nll = {name: read_answer(model, make(prompt, item), item)[0] for name, make in makers.items()}
+    assert set(nll) == {m.name for m in plan.methods} and all(torch.isfinite(torch.tensor(v)) for v in nll.values())
+    with torch.no_grad():
+        logits = model(torch.tensor([[*item.prompt, 7, 8]])).logits[0, -3:]
+    exact = float(torch.nn.functional.cross_entropy(logits, torch.tensor(item.answer)))
+    assert nll["full"] == pytest.approx(exact, abs=1e-4)
+    changed = [name for name, value in nll.items() if abs(value - exact) > 1e-6]
+    assert set(nll) - set(changed) <= {"full", "hqq:4bit"}
+
+
+def test_equal_bytes_are_at_most_the_other_s_and_within_one_token(setting):
+    model, plan, prompt, errors = setting
+    makers = make_makers(model, errors, plan)
+    budget, token = makers["fourier"](prompt, None).nbytes(), sum(2 * k[..., :1, :].nbytes for k in prompt.keys)
+    for name in ("sink_window:equal_bytes", "snapkv:equal_bytes"):
+        assert 0 <= budget - makers[name](prompt, None).nbytes() < token
+    assert tokens_within(10**12, prompt) == TOKENS
+
+
+def test_noise_is_in_the_named_pairs_of_the_middle_only(setting):
+    _, _, prompt, _ = setting
+    for pairs, chosen in (("low", [*range(8, 16), *range(24, 32)]), ("high", [*range(8), *range(16, 24)])):
+        noisy = with_noise(prompt, pairs=pairs, scale=1.0, sinks=4, local=32, seed=0)
+        gap = (noisy.keys[0] - prompt.keys[0]).abs().amax(dim=(0, 1))
+        assert gap[:4].max() == gap[-32:].max() == 0
+        assert sorted(gap[4:-32].amax(0).nonzero()[:, 0].tolist()) == sorted(chosen)
+        assert noisy.values is prompt.values
+
+
+def test_the_exact_checks_hold_on_any_model_and_their_controls_do_not(setting):
+    model, plan, prompt, errors = setting
+    rows = [*push_rows(prompt, plan=plan), *step_rows(model, prompt, errors=errors, plan=plan)]
+    rows += logit_rows(tiny_llama(layers=3, d_h=32).double(), prompt, plan=plan)
+    for row in rows:
+        assert (row["score"] < 1e-4) == (not row["method"].startswith("control:")), row
+
+
+def test_reconstruction_errors_are_shares_of_the_variance(setting):
+    _, plan, prompt, _ = setting
+    rows = basis_rows(prompt, plan=plan)
+    assert len(rows) == 3 * 2 * 3
+    by = {name: [r["score"] for r in rows if r["method"] == name] for name in ("FourierT", "control:zero")}
+    assert all(0 < f <= min(1.0, z) + 1e-6 for f, z in zip(by["FourierT"], by["control:zero"], strict=True))
