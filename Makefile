@@ -1,13 +1,14 @@
 # Two commands for a newcomer:  make results/table_mha2mla.csv   and   make test
 SCALE ?= laptop
 CORES ?= all
+DEVICE ?= cpu
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ENV_DONE := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help env test test-unit lint types smoke claims bench FORCE
+.PHONY: help env test test-unit lint types smoke claims bench bench-fourier FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -52,6 +53,10 @@ smoke: $(ENV_DONE)
 
 claims: $(ENV_DONE)
 	galley claims check mha2mla --scale $(SCALE)
+	galley claims check fourier_attention --scale $(SCALE)
 
 bench: $(ENV_DONE)
 	galley bench mha2mla --out results/bench_mha2mla.csv
+
+bench-fourier: $(ENV_DONE)
+	galley bench fourier_attention --out results/bench_fourier.csv --device $(DEVICE)

@@ -27,10 +27,11 @@ COLUMNS = ["kernel", "target", "d_h", "dtype", "registers", "spill_bytes", "shar
 
 def kernels() -> dict[str, tuple[Any, dict[str, Any]]]:
     """Return every kernel with the constants of a Llama-like launch (8 KV heads, groups of 4); D_H and widths follow the head."""
-    from galley.kernels.flash_fourier import triton as ours
+    from galley.kernels.flash_fourier import triton_kernels as ours
     from galley.kernels.flash_fourier import triton_rebuild as theirs
+    from galley.kernels.flash_fourier.triton import Blocks
 
-    blocks = ours.Blocks()
+    blocks = Blocks()
     heads = {"N_KV": 8, "GROUP": 4, "ROWS": 4}
     tile = {"BT": blocks.tokens, "BK": blocks.orders, "BC": blocks.channels}
     return {

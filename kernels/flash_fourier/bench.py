@@ -9,17 +9,21 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm
 
+from galley.artifact import GalleyError, atomic_path
 from galley.kernels.flash_fourier import cost, reference
 from galley.kernels.flash_fourier.step import FourierStep, Side, basis, make_plan
 
 N_H, N_KV, D_H, ORDERS, LOCAL, SHARE = 8, 2, 64, 512, 1024, 0.766
-GOALS = {"flops": 10.0, "seconds": 5.0}
+GOALS = {"flops": 10.0, "step": 5.0}  # times fewer FLOPs and less time than the authors' rebuild
+COLUMNS = ["part", "setting", "metric", "unit", "ours", "peer", "peer_name", "ratio", "goal", "met", "n", "threads", "dtype", "device"]
 
 
 def make_step(n_middle: int, *, seed: int, device: str, orders: int = ORDERS, local: int = LOCAL) -> FourierStep:
@@ -41,6 +45,14 @@ def make_step(n_middle: int, *, seed: int, device: str, orders: int = ORDERS, lo
     return FourierStep(q[:, :, 0], k, v, side(), side(), n_middle, D_H**-0.5)
 
 
+def write_bench(out: Path, *, device: str = "cpu") -> None:
+    """Write the bench as csv; GalleyError for a device that this machine has not."""
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise GalleyError(f"device is {device!r}; allowed: cpu, and cuda where torch sees a GPU")
+    with atomic_path(out) as part:
+        pd.DataFrame(bench_steps(device=device)).reindex(columns=COLUMNS).to_csv(part, index=False, float_format="%.6g")
+
+
 def bench_steps(*, lengths: tuple[int, ...] = (4096, 16384), device: str = "cpu", repeats: int = 9, seed: int = 0) -> list[dict[str, Any]]:
     """Return rows per length: seconds and FLOPs of ours against the rebuild, and seconds and bytes against the full cache."""
     rows: list[dict[str, Any]] = []
@@ -52,25 +64,15 @@ def bench_steps(*, lengths: tuple[int, ...] = (4096, 16384), device: str = "cpu"
         shape = cost.Shape(N_H, N_KV, D_H, LOCAL, n_middle, step.period, ORDERS, len(step.k.channels), len(step.v.channels))
         facts = {"part": "flash_fourier", "setting": f"middle={n_middle},batch=1", "n": repeats, "threads": torch.get_num_threads(),
                  "dtype": "float32", "device": device}  # fmt: skip
-        flops = {"spectral": cost.spectral_flops(shape), "rebuild": cost.rebuild_flops(shape), "rebuild_shared": cost.rebuild_flops(shape, share=True),
-                 "full": cost.full_flops(shape)}  # fmt: skip
+        flops = {"spectral": cost.spectral_flops(shape), "rebuild": cost.rebuild_flops(shape),
+                 "rebuild_shared": cost.rebuild_flops(shape, share=True), "full": cost.full_flops(shape)}  # fmt: skip
         size = {"spectral": cost.cache_bytes(shape, element=4), "full": cost.full_bytes(shape, element=4)}
-        for metric, unit, values in (
-            ("step", "ms", {k: 1000 * v for k, v in seconds.items()}),
-            ("flops", "GFLOP", {k: v / 1e9 for k, v in flops.items()}),
-        ):
-            for peer in ("rebuild", "rebuild_shared", "full"):
-                goal = GOALS["flops" if metric == "flops" else "seconds"] if peer == "rebuild" else None
-                rows.append(
-                    ratio_row(
-                        metric=metric, unit=unit, ours=values["spectral"], peer=values[peer], peer_name=PEERS[peer], goal=goal, **facts
-                    )
-                )
-        rows.append(
-            ratio_row(
-                metric="read", unit="MB", ours=size["spectral"] / 1e6, peer=size["full"] / 1e6, peer_name=PEERS["full"], goal=None, **facts
-            )
-        )
+        for metric, unit, factor, values in (("step", "ms", 1e3, seconds), ("flops", "GFLOP", 1e-9, flops), ("read", "MB", 1e-6, size)):
+            for peer in PEERS:
+                if peer in values:
+                    goal = GOALS.get(metric) if peer == "rebuild" else None
+                    rows.append(ratio_row(metric=metric, unit=unit, ours=factor * values["spectral"], peer=factor * values[peer],
+                                          peer_name=PEERS[peer], goal=goal, **facts))  # fmt: skip
         rows.append({**facts, "metric": "max_rel_diff to rebuild", "unit": "", "ours": gap, "goal": 1e-5, "met": gap <= 1e-5})
     return rows
 

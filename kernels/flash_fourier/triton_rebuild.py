@@ -5,7 +5,7 @@ compressed channels tile by tile with a basis made on the fly, applies the affin
 sink and local tokens read plain keys and values. Nothing is shared between the query heads of a group.
 
 Deviations: phases are integers modulo the window (theirs are fp32 products), one query row is summed and not padded to 16,
-and blocks are merged by the kernel of triton.py (theirs by torch).
+and blocks are merged by the kernel of triton_kernels.py (theirs by torch).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 from galley.kernels.flash_fourier.step import FourierStep, Plan, make_plan
-from galley.kernels.flash_fourier.triton import merge, turn
+from galley.kernels.flash_fourier.triton_kernels import merge, turn
 
 BLOCK, TILE, ORDERS = 128, 32, 16  # middle tokens of a program and of a tile, orders of a chunk
 

@@ -208,16 +208,44 @@ def certify(
 @app.command()
 def bench(
     recipe: str,
-    out: Annotated[Path, typer.Option()] = Path("results/bench_mha2mla.csv"),
-    model: Annotated[Path, typer.Option(help="the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
-    parts: Annotated[str, typer.Option(help="comma-separated: decode, convert, train, workflow")] = "decode,convert,train,workflow",
+    out: Annotated[Path | None, typer.Option(help="default: results/bench_<recipe>.csv")] = None,
+    model: Annotated[Path, typer.Option(help="mha2mla: the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
+    parts: Annotated[str, typer.Option(help="mha2mla: decode, convert, train, workflow")] = "decode,convert,train,workflow",
+    device: Annotated[str, typer.Option(help="fourier_attention: cpu or cuda")] = "cpu",
 ) -> None:
     """Measure ratios against named peers, interleaved in one run."""
-    if recipe != "mha2mla":
-        raise GalleyError(f"recipe is {recipe!r}; known recipes: mha2mla")
-    from galley.papers.mha2mla.bench import run_bench
+    out = out or Path(f"results/bench_{recipe}.csv")
+    if recipe == "mha2mla":
+        from galley.papers.mha2mla.bench import run_bench
 
-    run_bench(base=model, out=out, parts=parts.split(","))
+        run_bench(base=model, out=out, parts=parts.split(","))
+    elif recipe == "fourier_attention":
+        from galley.kernels.flash_fourier.bench import write_bench
+
+        write_bench(out, device=device)
+    else:
+        raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention")
+
+
+@app.command()
+def build_kernel(
+    kernel: Annotated[str, typer.Argument(help="such as flash_fourier.scores")],
+    target: Annotated[str, typer.Option(help="sm_80, sm_90 or gfx942")],
+    out: Annotated[Path, typer.Option()],
+    dtype: Annotated[str, typer.Option(help="fp16, bf16 or fp32")] = "fp16",
+) -> None:
+    """Compile a Triton kernel for a GPU that need not be there: registers, spills, shared memory."""
+    from galley.kernels.build import write_rows
+
+    write_rows(kernel, target, out, dtype=dtype)
+
+
+@app.command()
+def kernels_table(builds: list[Path], out: Annotated[Path, typer.Option()] = Path("results/table_kernels.csv")) -> None:
+    """Join builds with roofline models from data sheets."""
+    from galley.kernels.roofline import write_table
+
+    write_table(builds, out)
 
 
 def _spread(argv: list[str]) -> list[str]:

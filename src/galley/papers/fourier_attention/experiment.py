@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest
+from galley.caches.compressed import CompressedCache
 from galley.caches.fourier import Fourier
 from galley.caches.prefill import Prefill, prefill
 from galley.caches.rope import require_rope_attention
@@ -24,7 +25,7 @@ from galley.evaluate.cache_bytes import true_bytes
 from galley.evaluate.cached_needles import NeedleItem, build_needle_grid, score_needles
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
-from galley.papers.fourier_attention.methods import SNAP_WINDOW, fill, make_makers
+from galley.papers.fourier_attention.methods import SNAP_WINDOW, Maker, make_makers
 from galley.papers.fourier_attention.plan import Plan
 from galley.papers.fourier_attention.selection import channel_errors
 from galley.tables.rows import item_frame, write_items, write_runs
@@ -96,22 +97,21 @@ def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     common = {"run_id": run_id, "paper": PAPER, "scale": scale, "model": model_name, "backend": "torch", "device": "cpu"}
     rows = pd.concat(frames, ignore_index=True).to_dict("records")
     if shard == 0:
-        rows += byte_rows(model, mine[0], errors=errors, plan=plan)
+        rows += byte_rows(model, mine[0], makers=makers)
     write_items(item_frame(rows, **common), out / f"needles-{shard}.items.parquet")
     facts = {"stage": "needles", "method": "", "setting": "", "seed": 0, "threads": torch.get_num_threads()}
     run = {k: v for k, v in common.items() if k != "backend"} | facts | watch.read() | {"tokens": sum(len(i.prompt) for i in mine)}
     write_runs(pd.DataFrame([run]), out / f"needles-{shard}.runs.csv")
 
 
-def byte_rows(model: PreTrainedModel, item: NeedleItem, *, errors: dict[str, torch.Tensor], plan: Plan) -> list[dict]:
+def byte_rows(model: PreTrainedModel, item: NeedleItem, *, makers: dict[str, Maker]) -> list[dict]:
     """Return each method's kept share of the cache after one prompt: bytes of the live tensors over the full cache's."""
     prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=SNAP_WINDOW)
-    named = {method.name: method for method in plan.methods}
     full = sum(x.nbytes for x in (*prompt.keys, *prompt.values))
     rows = []
-    for method in plan.methods:
-        cache = fill(method, prompt, model=model, errors=errors, plan=plan, named=named)
-        size = cache.nbytes() if hasattr(cache, "nbytes") else true_bytes(cache)
-        rows.append({"method": method.name, "benchmark": "bytes", "metric": "kept_fraction", "unit": "fraction",
+    for name, make in makers.items():
+        cache = make(prompt, item)
+        size = cache.nbytes() if isinstance(cache, CompressedCache) else true_bytes(cache)
+        rows.append({"method": name, "benchmark": "bytes", "metric": "kept_fraction", "unit": "fraction",
                      "item_id": f"len={item.length}", "score": size / full})  # fmt: skip
     return rows

@@ -30,17 +30,25 @@ Maker = Callable[[Prefill, NeedleItem], Cache]
 def make_makers(model: PreTrainedModel, errors: Mapping[str, torch.Tensor], plan: Plan) -> dict[str, Maker]:
     """Return a function per method that fills its cache; `errors` are the calibrated channel errors by mode."""
     named = {method.name: method for method in plan.methods}
+    budgets: dict[tuple[str, int], int] = {}
 
     def maker(method: Method) -> Maker:
-        return lambda prompt, item: fill(method, prompt, model=model, errors=errors, plan=plan, named=named)
+        return lambda prompt, item: fill(method, prompt, model=model, errors=errors, plan=plan, named=named, budgets=budgets)
 
     return {method.name: maker(method) for method in plan.methods}
 
 
 def fill(
-    method: Method, prompt: Prefill, *, model: PreTrainedModel, errors: Mapping[str, torch.Tensor], plan: Plan, named: Mapping[str, Method]
+    method: Method,
+    prompt: Prefill,
+    *,
+    model: PreTrainedModel,
+    errors: Mapping[str, torch.Tensor],
+    plan: Plan,
+    named: Mapping[str, Method],
+    budgets: dict[tuple[str, int], int],
 ) -> Cache:
-    """Return the method's cache of one prompt."""
+    """Return the method's cache of one prompt; `budgets` remembers the bytes of methods that others may use, by length."""
     tokens = prompt.ids.shape[1]
     layout = plan.layout(tokens)
     if method.cache == "fourier":
@@ -52,8 +60,11 @@ def fill(
         return cache
     kept = layout.sinks + layout.local
     if method.bytes_of is not None:
-        other = fill(named[method.bytes_of], prompt, model=model, errors=errors, plan=plan, named=named)
-        kept = tokens_within(other.nbytes(), prompt)
+        key = (method.bytes_of, tokens)
+        if key not in budgets:
+            other = fill(named[method.bytes_of], prompt, model=model, errors=errors, plan=plan, named=named, budgets=budgets)
+            budgets[key] = other.nbytes()
+        kept = tokens_within(budgets[key], prompt)
     if method.cache == "sink_window":
         return SinkWindowCache(model.config, sinks=layout.sinks, window=kept - layout.sinks, reindex=False).fill(prompt)
     if method.cache == "snapkv":
