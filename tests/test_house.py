@@ -21,6 +21,7 @@ FLOORS = {
     "train": 3,
     "papers": 4,
     "cli": 5,
+    "schema": 5,
 }
 FILES = sorted(p for p in (*SRC.rglob("*.py"), *(SRC / "kernels").rglob("*.py")) if p.name != "__init__.py")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import yaml
@@ -65,13 +66,17 @@ def recipe_names(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in Path(folder).glob("*/recipe.yaml"))
 
 
+def plan_module(recipe: str) -> ModuleType:
+    """Return the paper's module that has `Plan` and `read_plan`."""
+    return importlib.import_module(f"galley.papers.{recipe}.plan")
+
+
 def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), seeds: int | None = None, effort: int = 1) -> Any:
     """Return one scale's plan of a recipe, by the `read_plan` of the paper of that name; GalleyError for an unknown recipe."""
     names = recipe_names(folder)
     if recipe not in names:
         raise GalleyError(f"recipe is {recipe!r}; known recipes: {', '.join(names)}")
-    paper = importlib.import_module(f"galley.papers.{recipe}.plan")
-    return paper.read_plan(Path(folder) / recipe / "recipe.yaml", scale, seeds=seeds, effort=effort)
+    return plan_module(recipe).read_plan(Path(folder) / recipe / "recipe.yaml", scale, seeds=seeds, effort=effort)
 
 
 def merge(base: Any, over: Any) -> Any:

@@ -47,7 +47,7 @@ def test_equal_bytes_are_at_most_the_other_s_and_within_one_token(setting):
     model, plan, prompt, errors = setting
     makers = make_makers(model, errors, plan)
     budget, token = makers["fourier"](prompt, None).nbytes(), sum(2 * k[..., :1, :].nbytes for k in prompt.keys)
-    for name in ("sink_window:equal_bytes", "snapkv:equal_bytes"):
+    for name in ("sink_window:equal_bytes", "snapkv:equal_bytes", "pyramidkv:equal_bytes"):
         assert 0 <= budget - makers[name](prompt, None).nbytes() < token
     assert tokens_within(10**12, prompt) == TOKENS
 

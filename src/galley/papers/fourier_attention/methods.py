@@ -16,6 +16,7 @@ from galley.artifact import GalleyError
 from galley.caches.compressed import CompressedCache, CompressedLayer
 from galley.caches.fourier import FourierCache
 from galley.caches.prefill import Prefill
+from galley.caches.pyramidkv import PyramidKVCache
 from galley.caches.quantized import make_quantized_cache
 from galley.caches.sink_window import SinkWindowCache
 from galley.caches.snapkv import SnapKVCache
@@ -67,9 +68,9 @@ def fill(
         kept = tokens_within(budgets[key], prompt)
     if method.cache == "sink_window":
         return SinkWindowCache(model.config, sinks=layout.sinks, window=kept - layout.sinks, reindex=False).fill(prompt)
-    if method.cache == "snapkv":
-        window = min(SNAP_WINDOW, kept // 2)
-        return SnapKVCache(model.config, capacity=kept, window=window).fill(prompt)
+    if method.cache in ("snapkv", "pyramidkv"):
+        kind = SnapKVCache if method.cache == "snapkv" else PyramidKVCache
+        return kind(model.config, capacity=kept, window=min(SNAP_WINDOW, kept // 2)).fill(prompt)
     if method.cache == "noise":
         prompt = with_noise(prompt, pairs=method.pairs, scale=method.noise, sinks=layout.sinks, local=layout.local, seed=plan.data_seed)
     return CompressedCache(layers=[CompressedLayer() for _ in prompt.keys]).fill(prompt)

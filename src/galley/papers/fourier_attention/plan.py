@@ -24,14 +24,14 @@ class Method(Strict):
     """One cache: its name in the tables and its settings."""
 
     name: str
-    cache: Literal["full", "sink_window", "snapkv", "fourier", "quantized", "noise"]
+    cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "fourier", "quantized", "noise"]
     mode: Literal["paper", "official", "ours"] = Field(default="ours", description="fourier: which reading of the method")
     orders_times: float = Field(default=1.0, gt=0, description="fourier: times the plan's orders; 0.0 < x; below one order counts as one")
     scheme: Scheme = Field(default="pyramid", description="fourier: ratios over layers and over keys and values")
     choice: Literal["mse", "random", "inverse"] = Field(default="mse", description="fourier: which channels are compressed")
     sides: Literal["kv", "k", "v"] = Field(default="kv", description="fourier: what is compressed")
     audits: list[Literal["off_by_one", "int_period"]] = Field(default_factory=list, description="fourier: the authors' slips to keep")
-    bytes_of: str | None = Field(default=None, description="sink_window, snapkv: the method whose bytes it may use")
+    bytes_of: str | None = Field(default=None, description="sink_window, snapkv, pyramidkv: the method whose bytes it may use")
     nbits: Literal[2, 4] = Field(default=4, description="quantized: bits (HQQ)")
     pairs: Literal["low", "high"] = Field(default="low", description="noise: the slow or the fast half of the rotary pairs")
     noise: float = Field(default=1.0, gt=0, description="noise: standard deviations of a channel")

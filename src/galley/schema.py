@@ -1,7 +1,7 @@
 """JSON Schemas of what people write by hand, made from the models that check it, for editors to complete and mark.
 
-recipes/schema/: mha2mla.json (a recipe file), claims.json (a claims file), sources.json (the registry). The
-committed files must equal these; `python -m galley.papers.mha2mla.schema` writes them again.
+recipes/schema/: <recipe>.json (a recipe file), claims.json (a claims file), sources.json (the registry). The
+committed files must equal these; `python -m galley.schema` writes them again.
 
 Source: ours.
 """
@@ -11,12 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from galley.artifact import write_json
 from galley.data.sources import Source
-from galley.papers.mha2mla.plan import Plan
-from galley.recipe import Recipe, Scale
+from galley.recipe import Recipe, Scale, plan_module, recipe_names
 from galley.tables.claims import Claim
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,20 +25,23 @@ FOLDER = Path("recipes/schema")
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the schema of each kind of file by the name of its schema file."""
     return {
-        "mha2mla": {"$schema": DIALECT, "title": "recipes/mha2mla/recipe.yaml", **recipe_schema()},
+        **{
+            name: {"$schema": DIALECT, "title": f"recipes/{name}/recipe.yaml", **recipe_schema(plan_module(name).Plan)}
+            for name in recipe_names(FOLDER.parent)
+        },
         "claims": {"$schema": DIALECT, "title": "recipes/<recipe>/claims.yaml", **TypeAdapter(list[Claim]).json_schema()},
         "sources": {"$schema": DIALECT, "title": "recipes/sources.yaml", **TypeAdapter(dict[str, Source]).json_schema()},
     }
 
 
-def recipe_schema() -> dict[str, Any]:
+def recipe_schema(plan_model: type[BaseModel]) -> dict[str, Any]:
     """Return the schema of a recipe file: the header, with every overlay a plan of which nothing is required.
 
     Defaults and a scale's overlay are merged before the plan is checked, so each may say any part of it.
     """
-    recipe, plan = Recipe.model_json_schema(), Plan.model_json_schema()
+    recipe, plan = Recipe.model_json_schema(), plan_model.model_json_schema()
     parts = dict(plan.pop("$defs"))
-    whole = {"Arm", "Model", "ScratchModel"}  # named or listed things: an overlay that has one has all of it
+    whole = {"Arm", "Method", "Model", "ScratchModel"}  # named or listed things: an overlay that has one has all of it
     overlay = {key: value for key, value in plan.items() if key not in ("required", "title", "description")}
     recipe["$defs"] = {
         "Overlay": overlay,
