@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tree import TABLE
 
-from galley.papers.mha2mla.plan import read_plan
+from galley.recipe import read_plan_of, recipe_names
 
 pytestmark = pytest.mark.workflow
 CERTIFICATE = "results/certificate_mha2mla.html"
@@ -44,12 +44,16 @@ def answers(clone):
 def test_every_target_at_every_scale(clone, answers, scale):
     code, text = answers[(TABLE, CERTIFICATE, "all", "--config", f"scale={scale}")]
     assert code == 0, text
-    plan = read_plan(clone.folder / "recipes/mha2mla/recipe.yaml", scale)
+    names = recipe_names(clone.folder / "recipes")
+    plans = {name: read_plan_of(name, scale, folder=clone.folder / "recipes") for name in names}
+    models = {name: spec for plan in plans.values() for name, spec in plan.models.items()}
     found = counts(text)
-    assert found["table"] == 1 and found["all"] == 1, text
-    assert found["mha2mla_arms"] == len(plan.models) * plan.shards
-    assert found.get("train_scratch_model", 0) == sum(m.kind == "scratch" for m in plan.models.values())
-    assert found.get("prepare_model", 0) == sum(m.kind != "scratch" for m in plan.models.values())
+    assert found["table"] == len(names) >= 2 and found["all"] == 1, text
+    assert found["mha2mla_arms"] == len(plans["mha2mla"].models) * plans["mha2mla"].shards
+    fourier = plans["fourier_attention"]
+    assert found["fourier_attention_needles"] == len(fourier.models) * fourier.shards
+    assert found.get("train_scratch_model", 0) == sum(m.kind == "scratch" for m in models.values())
+    assert found.get("prepare_model", 0) == sum(m.kind != "scratch" for m in models.values())
 
 
 @pytest.mark.parametrize("target", [TABLE, CERTIFICATE])

@@ -50,7 +50,7 @@ TINY_FOURIER = {
     "corpus": TINY["corpus"],
     "local_min": 16,
     "calibration": {"prompts": 1, "tokens": 112},
-    "needles": {"lengths": [120], "depths": [0.2, 0.8], "repeats": 1},
+    "needles": {"lengths": [119], "depths": [0.2, 0.8], "repeats": 1},  # read as 106 tokens: HQQ groups 64 values of 32 a token
     "seeds": 1,
     "shards": 1,
 }

@@ -138,7 +138,7 @@ def step_rows(model: PreTrainedModel, prompt: Prefill, *, errors: dict[str, torc
     layout = plan.layout(prompt.ids.shape[1])
     channels = choose_channels(errors["ours"], scheme="pyramid", choice="mse", sides="kv", seed=plan.data_seed)
     rows = []
-    for index in (0, len(channels) // 2, len(channels) - 1):
+    for index in sorted({0, len(channels) // 2, len(channels) - 1}):
         cache = FourierCache(
             model.config, channels=channels, orders=layout.orders, sinks=layout.sinks, local=layout.local, mode="official",
             max_new_tokens=plan.max_new_tokens,
