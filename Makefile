@@ -5,6 +5,7 @@ DEVICE ?= cpu
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RECIPES := $(patsubst recipes/%/recipe.yaml,%,$(wildcard recipes/*/recipe.yaml))
 ENV_DONE := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -52,8 +53,7 @@ smoke: $(ENV_DONE)
 	snakemake --cores $(CORES) all --config scale=smoke
 
 claims: $(ENV_DONE)
-	galley claims check mha2mla --scale $(SCALE)
-	galley claims check fourier_attention --scale $(SCALE)
+	set -e; for recipe in $(RECIPES); do galley claims check $$recipe --scale $(SCALE); done
 
 bench: $(ENV_DONE)
 	galley bench mha2mla --out results/bench_mha2mla.csv

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from galley.artifact import GalleyError, code_digest, digest
-from galley.recipe import read_plan_of, recipe_names
+from galley.recipe import plan_module, read_plan_of, recipe_names
 from snakemake.exceptions import WorkflowError
 
 RECIPES = recipe_names(Path("recipes"))
@@ -35,13 +35,16 @@ def mirror_flag(wildcards=None):
     return f"--mirror {Path(mirror).resolve()}" if mirror else ""
 
 
+def seeds_of(recipe):
+    """Return the seeds asked for; None for a recipe that trains nothing, whatever the others are asked for."""
+    return config["seeds"] if plan_module(recipe).TRAINS else None
+
+
 @functools.lru_cache
 def plan_of(recipe, scale):
     """Return the resolved plan of a recipe's scale, or stop with the recipe's error."""
-    # A recipe that trains nothing has one seed, whatever the others are asked for.
-    seeds = config["seeds"] if recipe == "mha2mla" else None
     try:
-        return read_plan_of(recipe, scale, seeds=seeds, effort=config["effort"])
+        return read_plan_of(recipe, scale, seeds=seeds_of(recipe), effort=config["effort"])
     except GalleyError as error:
         raise WorkflowError(str(error))
 
@@ -51,7 +54,7 @@ def check_shared(scale):
     models, corpora = {}, {}
     for name in RECIPES:
         plan = plan_of(name, scale)
-        if scale != "paper":
+        if scale != "paper" and hasattr(plan, "corpus"):
             corpora[name] = plan.corpus
         for model, spec in plan.models.items():
             other, seen = models.setdefault(model, (name, spec))
@@ -73,7 +76,7 @@ def recipe_with(wildcards):
 
 def plan_flags(recipe="mha2mla"):
     """Return the flags that make a stage resolve the same plan as the DAG."""
-    seeds = f" --seeds {config['seeds']}" if config["seeds"] is not None and recipe == "mha2mla" else ""
+    seeds = f" --seeds {seeds_of(recipe)}" if seeds_of(recipe) is not None else ""
     return f"--effort {config['effort']}{seeds}"
 
 
@@ -93,22 +96,15 @@ def part(*fields, recipe="mha2mla"):
 
     def of(wildcards):
         plan = plan_of(recipe, wildcards.scale)
-        return digest({f: getattr(plan, f) for f in fields} | {"v": [m.model_dump() for m in plan.arms] if "arms" in fields else 0})
+        return digest({f: getattr(plan, f) for f in fields})
 
     return of
 
 
-def parts(recipe, stages, kind):
-    """Return the items or runs files of all models of a recipe at the configured scale."""
-    plan = plan_of(recipe, config["scale"])
-    return expand(
-        "results/{scale}/{recipe}/{model}/{stage}.{kind}",
-        scale=config["scale"],
-        recipe=recipe,
-        model=plan.models,
-        stage=stages(plan),
-        kind=kind,
-    )
+def parts(recipe, kind):
+    """Return the items or runs files that a recipe's stages leave at the configured scale, as its plan names them."""
+    scale = config["scale"]
+    return [f"results/{scale}/{recipe}/{stage}.{kind}" for stage in plan_of(recipe, scale).stages()]
 
 
 check_config()

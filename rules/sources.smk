@@ -17,8 +17,6 @@ rule fetch_source:
         folder=directory("results/sources/{source}"),
     log:
         "logs/sources/{source}.log",
-    wildcard_constraints:
-        source="|".join(OPTIONAL),
     retries: 1
     resources:
         mem_mb=1000,

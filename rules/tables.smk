@@ -1,11 +1,5 @@
 """Tables: tidy rows, claims with verdicts, renderings, figures and the certificate page."""
 
-# What each recipe's stages leave, by recipe.
-STAGES = {
-    "mha2mla": lambda plan: ["structure", *(f"arms-{n}" for n in range(plan.shards))],
-    "fourier_attention": lambda plan: ["checks", *(f"needles-{n}" for n in range(plan.shards))],
-}
-
 
 localrules:
     table,
@@ -14,8 +8,8 @@ localrules:
 rule table:
     """Judge every claim and render the table; all forms are pure functions of the two csv files."""
     input:
-        rows=lambda wildcards: parts(wildcards.recipe, STAGES[wildcards.recipe], "items.parquet"),
-        runs=lambda wildcards: parts(wildcards.recipe, STAGES[wildcards.recipe], "runs.csv"),
+        rows=lambda wildcards: parts(wildcards.recipe, "items.parquet"),
+        runs=lambda wildcards: parts(wildcards.recipe, "runs.csv"),
         recipe=local("recipes/{recipe}/recipe.yaml"),
         claims=local("recipes/{recipe}/claims.yaml"),
         paper=local("recipes/{recipe}/paper_values.csv"),

@@ -5,17 +5,18 @@ Heavy imports happen inside the commands, so that `galley --help` stays quick.
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from galley import papers
 from galley.artifact import GalleyError
 from galley.options import RECIPES, EffortOption, MirrorOption, RecipeOption, ScaleOption, SeedsOption
-from galley.papers.fourier_attention import commands as fourier_attention
-from galley.papers.mha2mla import commands as mha2mla
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,8 +34,8 @@ app = typer.Typer(
     Each command below is also a stage of a rule; a rule's log shows its exact call.""",
 )
 claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
-app.add_typer(mha2mla.app, name="mha2mla")
-app.add_typer(fourier_attention.app, name="fourier-attention")
+for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own stages
+    app.add_typer(importlib.import_module(f"galley.papers.{paper.name}.commands").app, name=paper.name.replace("_", "-"))
 app.add_typer(claims_app, name="claims")
 
 
@@ -159,8 +160,6 @@ def plan(
     effort: EffortOption = 1,
 ) -> None:
     """List jobs, downloads, disk and rough compute without running anything."""
-    import importlib
-
     resolved = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
     cost = importlib.import_module(f"galley.papers.{recipe}.cost")
     typer.echo(cost.describe(resolved, scale=scale, sources=RECIPES / "sources.yaml"))

@@ -17,6 +17,7 @@ from galley.artifact import GalleyError
 from galley.models.spec import CorpusPlan, Model
 from galley.recipe import Strict, load_plan
 
+TRAINS = False  # one seed, whatever is asked of others
 Scheme = Literal["pyramid", "uniform", "kv_inverse", "layer_inverse"]
 
 
@@ -98,6 +99,11 @@ class Plan(Strict):
         if wrong:
             raise ValueError(f"needles.depths has {wrong[0]}; depths lie between 0 (start) and 1 (end)")
         return self
+
+    def stages(self) -> list[str]:
+        """Return what the recipe's stages leave: items and runs of these names."""
+        parts = ["checks", *(f"needles-{n}" for n in range(self.shards))]
+        return [f"{model}/{part}" for model in self.models for part in parts]
 
     def layout(self, length: int) -> Layout:
         """Return how a prompt of `length` tokens is cut; ValueError when the middle is too short for its orders."""

@@ -15,6 +15,8 @@ from pydantic import Field, model_validator
 from galley.models.spec import CorpusPlan, Model
 from galley.recipe import Strict, load_plan
 
+TRAINS = True  # seeds matter
+
 
 class Arm(Strict):
     """One way to convert: the method's name in the tables and the conversion's settings."""
@@ -107,6 +109,11 @@ class Plan(Strict):
         if twice:
             raise ValueError(f"arms: {sorted(map(str, twice))} appear twice; give each arm its own method or d_kv")
         return self
+
+    def stages(self) -> list[str]:
+        """Return what the recipe's stages leave: items and runs of these names."""
+        parts = ["structure", *(f"arms-{n}" for n in range(self.shards))]
+        return [f"{model}/{part}" for model in self.models for part in parts]
 
     def shard(self, index: int) -> list[Arm]:
         """Return the arms of shard `index` of `shards` (round robin, so that costs even out)."""
