@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 from galley.artifact import GalleyError
 from galley.data.benchmarks import read_jsonl
-from galley.data.code_benchmarks import HumanEvalTask
+from galley.data.code_benchmarks import HumanEvalTask, PlusTask
 
 SEEDS = ("codellama", "gpt-3.5-turbo-0613", "starcoder")
 _DEF = re.compile(r"^def (\w+)\(", re.MULTILINE)
 
 
-def read_codet(folder: Path, tasks: Sequence[HumanEvalTask], *, per_task: int, kind: str = "solutions") -> dict[str, list[str]]:
+def read_codet(folder: Path, tasks: Sequence[HumanEvalTask | PlusTask], *, per_task: int, kind: str = "solutions") -> dict[str, list[str]]:
     """Return the first `per_task` completions by task id; kind `tests` gives test suites, which begin after `assert `.
 
-    The files are in an order of their own; a task is known by the last function that its prompt defines.
+    The files are in an order of their own. A task is known by the last function that its prompt defines, and among those of one
+    name (HumanEval has six pairs) by its words: the prompt that begins alike the longest.
     """
-    by_name = {task.entry_point: task.id for task in tasks}
     found: dict[str, list[str]] = {}
     for row in read_jsonl(folder / f"{kind}_humaneval_codegen16B.jsonl", fields=("prompt", "samples")):
         name = _DEF.findall(row["prompt"])[-1]
-        if name in by_name:
-            found[by_name[name]] = row["samples"][:per_task]
+        alike = [task for task in tasks if task.entry_point == name]
+        if alike:
+            task = max(alike, key=lambda t: len(commonprefix([t.prompt.split(), row["prompt"].split()])))
+            found[task.id] = row["samples"][:per_task]
     return dict(sorted(found.items(), key=lambda item: int(item[0].split("/")[1])))
 
 
