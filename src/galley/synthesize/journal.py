@@ -55,8 +55,8 @@ class Journal:
         """Keep a result; the first one of a key stays."""
         self.db.execute("INSERT OR IGNORE INTO done VALUES (?, ?)", (key, result))
 
-    def run(self, jobs: Iterable[tuple[str, T]], work: Work[T], *, chunk: int = 256) -> Iterator[tuple[str, str]]:
-        """Yield (key, result) of every job in order; only jobs whose key is not in the journal are worked, each key once.
+    def run(self, jobs: Iterable[tuple[str, T]], work: Work[T], *, chunk: int = 256) -> Iterator[tuple[T, str]]:
+        """Yield (job, result) of every (key, job) in order; only jobs whose key is not in the journal are worked, each key once.
 
         Jobs are taken `chunk` at a time, so that memory does not grow with their number; a result is kept as soon as it is there.
         """
@@ -65,7 +65,7 @@ class Journal:
             new = {key: job for key, job in part if self.get(key) is None}
             for key, result in zip(new, work(new.values()), strict=True):
                 self.put(key, result)
-            for key, _ in part:
+            for key, job in part:
                 result = self.get(key)
                 assert result is not None
-                yield key, result
+                yield job, result
