@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def _one_argument(function: Function) -> bool:
     return ONE_ARGUMENT.match(function.source) is not None
 
 
-FILTERS: Mapping[str, Filter] = {
+FILTERS: dict[str, Filter] = {
     "not_a_sequence": _named_by_sequence,
     "other_arguments": _one_argument,
     "no_return": has_return,

@@ -113,4 +113,3 @@ def _compare(job: Job, result: str) -> Judged:
         elif failure is None:
             failure = Failure(given, expected, row["why"] if got is None or not got.strip() else got.strip()[:80])
     return Judged(row["verdict"], right, len(job.cases), failure)
-

@@ -48,7 +48,9 @@ class Synthesis(Strict):
     def _has_its_endpoint(self) -> Synthesis:
         users = [name for name in ("writer", "solver") if getattr(self, name) == "endpoint"] + (["guide"] if self.guide else [])
         if users and self.endpoint is None:
-            raise ValueError(f"{users[0]} needs an endpoint; give synthesis.endpoint with url and model, or set {users[0]} to its local choice")
+            raise ValueError(
+                f"{users[0]} needs an endpoint; give synthesis.endpoint with url and model, or set {users[0]} to its local choice"
+            )
         return self
 
 

@@ -88,10 +88,10 @@ def accept(text: str, problem: Problem, *, writer: str) -> Problem | str:
     try:
         row = json.loads(text[start : end + 1])
         shown = [(as_integer(str(e["input"])), as_integer(str(e["output"]))) for e in row["example"]]
-        fields = {name: str(row[name]).strip() for name in ("description", "input_requirement", "output_requirement")}
+        description, given, printed = (str(row[name]).strip() for name in ("description", "input_requirement", "output_requirement"))
     except (ValueError, KeyError, TypeError, RecursionError):
         return "not_json"
-    if len(shown) != 2 or not all(fields.values()):
+    if len(shown) != 2 or not (description and given and printed):
         return "not_json"
     if [term for _, term in shown] != [term for _, term in problem.examples]:
         return "wrong_example_output"
@@ -99,7 +99,8 @@ def accept(text: str, problem: Problem, *, writer: str) -> Problem | str:
     shift = shifts.pop()
     if shifts or shift is None:
         return "unequal_shift"
-    return replace(shifted(problem, shift), **fields, writer=writer)
+    moved = shifted(problem, shift)
+    return replace(moved, description=description, input_requirement=given, output_requirement=printed, writer=writer)
 
 
 class Guide:
