@@ -23,6 +23,7 @@ rule codeseq_synthesize:
         plain=f"{CODESEQ}/sft_plain.jsonl",
         rl=f"{CODESEQ}/rl.jsonl",
         gtg=f"{CODESEQ}/gtg.jsonl",
+        functions=f"{CODESEQ}/functions.jsonl",
         counts=f"{CODESEQ}/synthesis.json",
         rows=f"{CODESEQ}/synthesis.items.parquet",
         runs=f"{CODESEQ}/synthesis.runs.csv",
@@ -40,7 +41,7 @@ rule codeseq_synthesize:
             f"--records {input.sources[0]} --functions {input.sources[1]}" if input.sources else ""
         ),
         flags=plan_flags("codeseq"),
-        plan=part("synthesis", "data_seed", recipe="codeseq"),
+        plan=part("synthesis", "functions", "data_seed", recipe="codeseq"),
         code=code("galley.papers.codeseq.synthesis"),
     shell:
         "galley codeseq synthesize --out {params.out} --scale {wildcards.scale} {params.flags} {params.sources}"
@@ -80,7 +81,8 @@ rule codeseq_tune:
     """M1 and M2: a real model tuned on functions of sequences and on solutions, one shard of the arms."""
     input:
         base="results/{scale}/models/{model}",
-        functions="results/sources/oeissequences",
+        functions=f"{CODESEQ}/functions.jsonl",
+        gtg=f"{CODESEQ}/gtg.jsonl",
         sft=f"{CODESEQ}/sft.jsonl",
         plain=f"{CODESEQ}/sft_plain.jsonl",
     output:
@@ -110,6 +112,6 @@ rule codeseq_tune:
         ),
         code=code("galley.papers.codeseq.tune"),
     shell:
-        "galley codeseq tune --model {wildcards.model} --base {input.base} --functions {input.functions}"
+        "galley codeseq tune --model {wildcards.model} --base {input.base}"
         " --synthesis {params.synthesis} --out {params.out} --shard {wildcards.shard}"
         " --scale {wildcards.scale} {params.flags} &> {log}"

@@ -53,7 +53,6 @@ def induce(
 def tune(
     model: Annotated[str, typer.Option()],
     base: Annotated[Path, typer.Option()],
-    functions: Annotated[Path, typer.Option(help="fetched oeissequences module")],
     synthesis: Annotated[Path, typer.Option(help="folder of the synthesis stage")],
     out: Annotated[Path, typer.Option()],
     shard: Annotated[int, typer.Option(min=0)] = 0,
@@ -66,5 +65,5 @@ def tune(
     from galley.papers.codeseq.tune import run_tune
 
     plan = read_plan_of("codeseq", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    run_tune(base=base, functions=functions, synthesis=synthesis, out=out, plan=plan, model_name=model, scale=scale, shard=shard,
+    run_tune(base=base, synthesis=synthesis, out=out, plan=plan, model_name=model, scale=scale, shard=shard,
              workers=workers)  # fmt: skip

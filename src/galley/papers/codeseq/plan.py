@@ -95,7 +95,10 @@ class Tuning(Strict):
     lr: float = Field(gt=0)
     batch_size: int = Field(default=8, gt=0, description="rows in memory at a time")
     max_tokens: int = Field(default=256, gt=0, description="longer examples are left out")
-    samples: int = Field(default=1, ge=1, description="programs per held-out function; 1 is greedy")
+    solution_steps: int = Field(default=8, gt=0, description="steps of the arms that learn solutions")
+    seeds: int = Field(default=1, ge=1, description="seeds of every arm")
+    dtype: Literal["float32", "bfloat16", "autocast"] = "float32"
+    gtg: bool = Field(default=False, description="whether the models take the GTG test")
     max_new_tokens: int = Field(default=80, gt=0)
 
 

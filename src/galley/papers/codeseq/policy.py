@@ -55,6 +55,8 @@ def shaping_rows() -> list[dict]:
     """D3: every problem's share of the mass gained, and the mass on right programs at the end, under each reward, by seed."""
     rows = []
     s = np.geomspace(0.03, 0.8, PROBLEMS)
+    rows += [{"method": "control:untrained", "benchmark": "policy", "metric": "right_mass", "setting": "all", "item_id": f"s={x:.3f}",
+              "score": float(x)} for x in s]  # fmt: skip
     for seed in SEEDS:
         for normalise in (False, True):
             for reward in ("plain", "cssr", "scaled"):

@@ -21,12 +21,13 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest, write_json
+from galley.evaluate.code.pass_at_k import pass_at_k
 from galley.llm.backend import Backend
 from galley.papers.codeseq.canonical import group_sequences, hold_out
 from galley.papers.codeseq.checks import analytic_rows, gtg_rows, problem_rows, reference_rows, shortcut_rows
-from galley.papers.codeseq.functions import read_functions
+from galley.papers.codeseq.functions import MODULE, SequenceFunction, compute_terms, read_functions
 from galley.papers.codeseq.judge import Judge
-from galley.papers.codeseq.plan import Endpoint, Plan
+from galley.papers.codeseq.plan import Endpoint, Functions, Plan
 from galley.papers.codeseq.problems import Problem, to_json
 from galley.papers.codeseq.records import Record, generated_records, informative, read_records
 from galley.papers.codeseq.reflect import Trajectory, roll_out, sft_sample, solve_all
@@ -38,7 +39,8 @@ from galley.synthesize.journal import Journal
 from galley.tables.rows import item_frame, write_items, write_runs
 
 PAPER = "codeseq"
-FILES = ("problems", "sft", "sft_plain", "rl", "gtg")
+LARGEST_SHOWN = 10**12  # of a term that a prompt shows
+FILES = ("problems", "sft", "sft_plain", "rl", "gtg", "functions")
 
 
 @dataclass
@@ -63,7 +65,9 @@ def run_synthesis(
     Without `records` and `functions` (fetched source folders) where the plan wants OEIS sequences, the rows say `not_run` and why.
     """
     watch = Stopwatch()
-    key = digest([code_digest(__name__), plan.synthesis.model_dump(), plan.data_seed, scale])
+    key = digest(
+        [code_digest(__name__), plan.synthesis.model_dump(), plan.functions and plan.functions.model_dump(), plan.data_seed, scale]
+    )
     run_id = digest([PAPER, "synthesis", key])
     common = {"paper": PAPER, "scale": scale, "model": "", "run_id": run_id, "device": "cpu"}
     backend = _backend(plan.synthesis.endpoint, out / "state" / "replies")
@@ -72,11 +76,15 @@ def run_synthesis(
         parts = {name: stack.enter_context(atomic_path(out / f"{name}.jsonl")) for name in FILES}
         got = Collected({name: stack.enter_context(part.open("w", encoding="utf-8")) for name, part in parts.items()})
         sequences = list(_sequences(plan, records=records, functions=functions, counts=got.counts))
+        usable = _usable(functions, wanted=plan.functions, seed=plan.data_seed, counts=got.counts)
         isolation = "none ran"
-        if sequences:
+        if sequences or usable:
             sandbox = stack.enter_context(Sandbox(workers=workers, unsafe=unsafe))
             journal = stack.enter_context(Journal(out / "state" / f"programs-{key}.sqlite"))
             isolation = sandbox.isolation
+        if usable and plan.functions:
+            _functions(usable, wanted=plan.functions, sandbox=sandbox, journal=journal, got=got)
+        if sequences:
             _synthesize(sequences, plan=plan, solver=solver, backend=backend, judge=Judge(sandbox, journal), got=got)
         else:
             reason = "the OEIS records are absent: set GALLEY_MIRROR, or take `sequences: generated`"
@@ -109,7 +117,7 @@ def _sequences(plan: Plan, *, records: Path | None, functions: Path | None, coun
         if path is None or not path.exists():
             return
         known = {}
-        if functions is not None and (functions / "OEISsequences.py").exists():
+        if functions is not None and (functions / MODULE).exists():
             known = {f.id: f.code for f in read_functions(functions, builtins_only=False, counts=Counter())}
         found = (_with_reference(r, known) for r in read_records(path, counts=counts))
     kept = list(informative(found, counts=counts))
@@ -119,6 +127,32 @@ def _sequences(plan: Plan, *, records: Path | None, functions: Path | None, coun
 
 def _with_reference(record: Record, known: dict[str, str]) -> Record:
     return replace(record, reference=known[record.id]) if record.id in known else record
+
+
+def _usable(folder: Path | None, *, wanted: Functions | None, seed: int, counts: Counter[str]) -> list[SequenceFunction]:
+    """Return the functions to run: short ones of the module, in seeded order, at most `limit`; none without the module."""
+    if wanted is None or folder is None or not (folder / MODULE).exists():
+        return []
+    dropped: Counter[str] = Counter()
+    found = read_functions(folder, builtins_only=wanted.builtins_only, counts=dropped)
+    short = [f for f in found if len(f.code) <= wanted.longest]
+    order = np.random.default_rng(seed).permutation(len(short))[: wanted.limit]
+    counts.update(
+        {f"functions {reason}": n for reason, n in dropped.items()} | {"functions short": len(short), "functions tried": len(order)}
+    )
+    return [short[i] for i in order]
+
+
+def _functions(usable: list[SequenceFunction], *, wanted: Functions, sandbox: Sandbox, journal: Journal, got: Collected) -> None:
+    """Run the functions and keep those with enough different terms of a size that a prompt can show."""
+    computed = compute_terms(usable, sandbox, journal, first=wanted.first, count=wanted.terms, call_cpu_s=wanted.call_cpu_s)
+    for function, terms in tqdm(computed, desc="functions", total=len(usable), mininterval=10):
+        reason = "too_few_terms" if len(terms) < wanted.terms else "little_variety" if len(set(terms)) < 3 else "kept"
+        reason = "big_terms" if reason == "kept" and max(map(abs, terms)) >= LARGEST_SHOWN else reason
+        got.counts[f"functions {reason}" if reason != "kept" else "functions with terms"] += 1
+        if reason == "kept":
+            row = {"id": function.id, "source": function.code, "terms": [str(t) for t in terms]}
+            got.write("functions", json.dumps(row, sort_keys=True))
 
 
 def _synthesize(sequences: list[Record], *, plan: Plan, solver: Solver, backend: Backend | None, judge: Judge, got: Collected) -> None:
@@ -171,6 +205,8 @@ def _rollouts(problem: Problem, passed: list[bool], *, solver: Solver, cut: floa
     """Keep a problem's solvability, its tag, and the problem itself where it is RL data."""
     s = solvability(passed)
     got.counts[f"tag {tag(passed)}"] += 1
+    got.rows.append({"method": solver.name, "benchmark": "solve", "metric": "pass_rate", "setting": "draws=2", "item_id": problem.id,
+                     "score": pass_at_k(len(passed), sum(passed), 2)})  # fmt: skip
     got.rows.append({"method": solver.name, "benchmark": "rollouts", "metric": "solvability", "item_id": problem.id, "score": s})
     if for_rl(s, cut=cut):
         row = {
