@@ -52,8 +52,11 @@ class Task:
 
 def tasks(plan: Plan) -> list[Task]:
     """Return the trainings, in an order in which dealing them out in turn spreads the work."""
-    arms = [("induction", "matched", plan.seeds), ("induction", "control:shuffled", plan.induction.control_seeds),
-            ("reflection", "with_cases", plan.seeds), ("reflection", "without_cases", plan.reflection.control_seeds)]  # fmt: skip
+    arms = []
+    if plan.induction is not None:
+        arms += [("induction", "matched", plan.seeds), ("induction", "control:shuffled", plan.induction.control_seeds)]
+    if plan.reflection is not None:
+        arms += [("reflection", "with_cases", plan.seeds), ("reflection", "without_cases", plan.reflection.control_seeds)]
     return [Task(experiment, arm, seed) for experiment, arm, seeds in arms for seed in range(seeds)]
 
 
@@ -66,6 +69,7 @@ def run_induce(*, out: Path, plan: Plan, scale: str, shard: int) -> None:
     frames, runs = [], []
     for task in tasks(plan)[shard :: plan.shards]:
         training = plan.induction if task.experiment == "induction" else plan.reflection
+        assert training is not None
         key = digest([base, vars(task), training.model_dump()])
         done = out / "state" / key / f"{task.name}.parquet"
         if not done.exists():

@@ -107,8 +107,8 @@ class Plan(Strict):
 
     models: dict[str, Model]
     synthesis: Synthesis
-    induction: CharTraining
-    reflection: CharTraining
+    induction: CharTraining | None = Field(default=None, description="D1; null leaves it out")
+    reflection: CharTraining | None = Field(default=None, description="D2; null leaves it out")
     functions: Functions | None = None
     tuning: Tuning | None = None
     seeds: int = Field(ge=1)
@@ -124,7 +124,8 @@ class Plan(Strict):
     def stages(self) -> list[str]:
         """Return what the recipe's stages leave: items and runs of these names."""
         tuned = [f"{model}/tune-{n}" for model in self.models for n in range(self.shards)]
-        return ["synthesis", *(f"induce-{n}" for n in range(self.shards)), *tuned]
+        scratch = [f"induce-{n}" for n in range(self.shards)] if self.induction or self.reflection else []
+        return ["synthesis", *scratch, *tuned]
 
 
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
