@@ -2,7 +2,7 @@
 
 arXiv:2510.14620, sections 3.3 and 5 (the ablation without reflection). The programs here come in groups that agree on the two
 values that a prompt shows, as the paper's problems show two examples; a draft is tested on all judged values, and the first case that
-it fails is fed back: `0,7=7*n;2?14!28=` says that the draft gives 14 at n = 2 where 28 is right. Whole groups are held out, so
+it fails is fed back: `0,7=7*n;3?21!0=` says that the draft gives 21 at n = 3 where 0 is right. Whole groups are held out, so
 that a prompt of the test was never trained on.
 """
 
@@ -46,11 +46,8 @@ class Tried:
 
 
 def ambiguous_programs(largest: int) -> list[IntegerProgram]:
-    """Return eight programs for each a = 1 .. largest that begin with the values 0, a and differ later."""
-    forms: dict[str, Family] = {
-        "{a}*n": "linear", "{a}*n*n": "quadratic", "{a}*(n*(n+1)//2)": "triangular", "{a}*(2**n-1)": "geometric",
-        "{a}*((3**n-1)//2)": "geometric", "{a}*(n%2)": "periodic", "{a}*(n%3)": "periodic", "{a}*(n%4)": "periodic",
-    }  # fmt: skip
+    """Return eight programs for each a = 1 .. largest that begin with 0, a: the line a n, and a times n modulo 2 to 8."""
+    forms: dict[str, Family] = {"{a}*n": "linear"} | {f"{{a}}*(n%{m})": "periodic" for m in range(2, 9)}
     programs = []
     for a in range(1, largest + 1):
         for form, family in forms.items():
