@@ -1,13 +1,14 @@
 """MBPP: a program passes when, after it and the task's setup, the task's three asserts hold.
 
 Source: Austin et al., arXiv:2108.07732. The order is code, setup, asserts: the setup of tasks 367 and 927 builds objects of a class
-that the program defines. Deviation: where asserts need only the function (971 of 974 tasks) they run outside the program's
+that the program defines. Deviation: where asserts need only the function (969 of 974 tasks) they run outside the program's
 process, on plain data, so that an object that equals everything does not pass; the others run inside it, as in the original.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Mapping, Sequence
 
 from galley.data.code_benchmarks import MbppTask
@@ -21,11 +22,11 @@ SUITES = ("tests",)
 
 
 def needs_the_program(task: MbppTask) -> bool:
-    """Return whether the asserts use something of the program beside the function, such as a class."""
-    body = ast.parse(task.reference).body
-    defined = {n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    used = {n.id for n in ast.walk(ast.parse("\n".join((task.setup, *task.asserts)))) if isinstance(n, ast.Name)}
-    return bool(used & (defined - {task.entry_point}))
+    """Return whether the asserts use more than the function and calls of builtins: a class or import of the program, a type as a value."""
+    tree = ast.parse("\n".join((task.setup, *task.asserts)))
+    called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id != task.entry_point]
+    return not all(id(name) in called and hasattr(builtins, name.id) for name in names)
 
 
 def trusted_test(task: MbppTask) -> str:
