@@ -21,7 +21,7 @@ from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import CallResult, Calls, Limits, Outcome, Program
 
 CALL_CPU_S = 4.0
-LIMITS = Limits(cpu_s=60.0, wall_s=240.0, memory_mb=4096)
+SUITE_CPU_S = 60.0
 SUITES = ("base", "plus")
 
 
@@ -30,10 +30,12 @@ def judge_plus(
     every: bool = False,
 ) -> list[Result]:  # fmt: skip
     """Judge programs on base inputs, and those that pass on plus inputs; a `plus` pass is a pass of both."""
-    base = judge(sandbox, samples, suite="base", program=_program(tasks, "base"), verdict=_verdict(tasks, "base", expected, audit))
+    base = judge(
+        sandbox, samples, suite="base", program=_program(tasks, "base", expected), verdict=_verdict(tasks, "base", expected, audit)
+    )
     good = {r.line for r in base if r.passed}
     again = [s for s in samples if every or s.line in good]
-    plus = judge(sandbox, again, suite="plus", program=_program(tasks, "plus"), verdict=_verdict(tasks, "plus", expected, audit))
+    plus = judge(sandbox, again, suite="plus", program=_program(tasks, "plus", expected), verdict=_verdict(tasks, "plus", expected, audit))
     if every:
         return [*base, *plus]
     ran = {r.line: r for r in plus}
@@ -41,12 +43,21 @@ def judge_plus(
     return [*base, *(ran[s.line] for s in samples if s.line in ran), *failed]
 
 
-def _program(tasks: Mapping[str, PlusTask], suite: str) -> Any:
+def _program(tasks: Mapping[str, PlusTask], suite: str, expected: References) -> Any:
+    limits = {task: _limits(suites[suite]) for task, suites in expected.items()}
+
     def program(sample: Sample) -> Program:
         task = tasks[sample.task_id]
-        return Program(str(sample.line), sample.program, Calls(task.entry_point, getattr(task, suite), CALL_CPU_S), LIMITS)
+        calls = Calls(task.entry_point, getattr(task, suite), CALL_CPU_S)
+        return Program(str(sample.line), sample.program, calls, limits[task.id])
 
     return program
+
+
+def _limits(wanted: Sequence[bytes]) -> Limits:
+    """Return a suite's limits: room for twice the output of the canonical solution."""
+    room = 1024 + 2 * sum(map(len, wanted)) // 1024
+    return Limits(cpu_s=SUITE_CPU_S, wall_s=4 * SUITE_CPU_S, memory_mb=4096, output_kb=room)
 
 
 def _verdict(tasks: Mapping[str, PlusTask], suite: str, expected: References, audit: Audit) -> Judge:

@@ -22,7 +22,7 @@ from galley.sandbox import plain
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import CallResult, Calls, Limits, Program
 
-LIMITS = Limits(cpu_s=300.0, wall_s=900.0, memory_mb=4096)
+LIMITS = Limits(cpu_s=300.0, wall_s=900.0, memory_mb=4096, output_kb=512 << 10)
 NOT_PLAIN = plain.dumps("a value that is not plain data")  # some tasks return matches; their oracle asks only for not-None
 References = dict[str, dict[str, list[bytes]]]  # task id -> suite -> canonical bytes of each output
 
@@ -40,14 +40,21 @@ def tasks_digest(tasks: Sequence[PlusTask]) -> str:
     """Return 16 hex digits for the tasks, the interpreter and this code."""
     seen = hashlib.sha256(f"{platform.python_version()} {code_digest('galley.evaluate.code.references')}".encode())
     for task in tasks:
-        for part in (task.id.encode(), task.reference.encode(), task.entry_point.encode(), plain.dumps(list(map(list, task.base + task.plus)))):
+        for part in (
+            task.id.encode(),
+            task.reference.encode(),
+            task.entry_point.encode(),
+            plain.dumps(list(map(list, task.base + task.plus))),
+        ):
             seen.update(len(part).to_bytes(8, "little") + part)
     return seen.hexdigest()[:16]
 
 
 def write_references(found: References, path: Path) -> None:
     """Write references; the same values are the same bytes."""
-    text = {task: {suite: [base64.b64encode(raw).decode() for raw in raws] for suite, raws in suites.items()} for task, suites in found.items()}
+    text = {
+        task: {suite: [base64.b64encode(raw).decode() for raw in raws] for suite, raws in suites.items()} for task, suites in found.items()
+    }
     with atomic_path(path) as part:
         part.write_bytes(gzip.compress(json.dumps(text, sort_keys=True).encode(), compresslevel=6, mtime=0))
 
@@ -71,7 +78,9 @@ def _compute(tasks: Sequence[PlusTask], sandbox: Sandbox) -> References:
         bad = next((i for i, call in enumerate(outcome.calls) if call.status not in ("value", "not_plain")), None)
         if bad is not None or len(outcome.calls) != len(getattr(task, suite)):
             said = outcome.calls[bad].exception if bad is not None else outcome.verdict
-            raise GalleyError(f"{task.id}: its own solution fails on {suite} input {bad} ({said} {outcome.message}); the benchmark is not scored")
+            raise GalleyError(
+                f"{task.id}: its own solution fails on {suite} input {bad} ({said} {outcome.message}); the benchmark is not scored"
+            )
         found.setdefault(task.id, {})[suite] = [_kept(call) for call in outcome.calls]
     return found
 
