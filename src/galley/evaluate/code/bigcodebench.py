@@ -25,9 +25,9 @@ def judge_bigcodebench(
 ) -> list[Result]:
     """Judge programs by their task's unit tests."""
 
-    def program(sample: Sample) -> Program:
+    def programs(sample: Sample) -> list[Program]:
         task = tasks[sample.task_id]
         code = task.calibrated(sample.program) if calibrated else sample.program
-        return Program(str(sample.line), code, UnitTests(task.test, task.entry_point), LIMITS)
+        return [Program(str(sample.line), code, UnitTests(task.test, task.entry_point), LIMITS)]
 
-    return judge(sandbox, samples, suite="calibrated" if calibrated else "plain", program=program)
+    return judge(sandbox, samples, suite="calibrated" if calibrated else "plain", programs=programs)

@@ -29,8 +29,8 @@ def judge_humaneval(sandbox: Sandbox, samples: Sequence[Sample], tasks: Mapping[
     """Judge programs by their task's check."""
     tests = {task.id: trusted_test(task) for task in tasks.values()}
 
-    def program(sample: Sample) -> Program:
+    def programs(sample: Sample) -> list[Program]:
         check = Check(tests[sample.task_id], tasks[sample.task_id].entry_point)
-        return Program(str(sample.line), sample.program, check, LIMITS)
+        return [Program(str(sample.line), sample.program, check, LIMITS)]
 
-    return judge(sandbox, samples, suite="tests", program=program)
+    return judge(sandbox, samples, suite="tests", programs=programs)

@@ -1,6 +1,7 @@
 """Samples through the sandbox: one program each, a verdict each, in the order of the samples.
 
-Source: ours. A sample that cannot be run fails with its fault. Programs of one task follow each other, so that a runner gets a
+Source: ours. A sample that cannot be run fails with its fault. Where a task's outputs are many, its inputs come in parts, a program
+for each, and the sample's verdict is on all of them. Programs of one task follow each other, so that a runner gets a
 task's inputs once.
 """
 
@@ -15,7 +16,7 @@ from galley.evaluate.code.samples import Sample
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Outcome, Program
 
-Judge = Callable[[Sample, Outcome], tuple[str, str]]
+Judge = Callable[[Sample, list[Outcome]], tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,32 @@ class Result:
         return self.verdict == "pass"
 
 
-def own_verdict(sample: Sample, outcome: Outcome) -> tuple[str, str]:
-    """Return the sandbox's own verdict and a short reason."""
+def own_verdict(sample: Sample, outcomes: list[Outcome]) -> tuple[str, str]:
+    """Return the sandbox's verdict on a sample's one program, and a short reason."""
+    (outcome,) = outcomes
     return outcome.verdict, "" if outcome.verdict == "pass" else f"{outcome.exception} {outcome.message}".strip()[:200]
 
 
 def judge(
-    sandbox: Sandbox, samples: Sequence[Sample], *, suite: str, program: Callable[[Sample], Program], verdict: Judge = own_verdict
+    sandbox: Sandbox, samples: Sequence[Sample], *, suite: str, programs: Callable[[Sample], list[Program]], verdict: Judge = own_verdict
 ) -> list[Result]:
-    """Run every sample's program and return a result each, in the order of `samples`."""
+    """Run every sample's programs and return a result each, in the order of `samples`."""
     order = sorted((s for s in samples if not s.fault), key=lambda s: (s.task_id, s.line))
     results = {s.line: Result(s.line, s.task_id, suite, "fail", s.fault) for s in samples if s.fault}
-    outcomes = sandbox.map(program(sample) for sample in order)
-    for sample, outcome in tqdm(zip(order, outcomes, strict=True), total=len(order), desc=suite, unit="program", disable=None):
-        said, reason = verdict(sample, outcome)
-        results[sample.line] = Result(sample.line, sample.task_id, suite, said, reason, outcome.cpu_s)
+    counts: list[int] = []  # programs of each sample, in order: the sandbox asks for programs before it answers
+
+    def stream() -> Iterator[Program]:
+        for sample in order:
+            made = programs(sample)
+            counts.append(len(made))
+            yield from made
+
+    outcomes = sandbox.map(stream())
+    for at, sample in enumerate(tqdm(order, desc=suite, unit="program", disable=None)):
+        first = next(outcomes)
+        came = [first, *(next(outcomes) for _ in range(counts[at] - 1))]
+        said, reason = verdict(sample, came)
+        results[sample.line] = Result(sample.line, sample.task_id, suite, said, reason, sum(o.cpu_s for o in came))
     return [results[s.line] for s in samples]
 
 

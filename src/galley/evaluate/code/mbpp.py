@@ -48,10 +48,10 @@ def judge_mbpp(sandbox: Sandbox, samples: Sequence[Sample], tasks: Mapping[str, 
     inside = {task.id for task in tasks.values() if original or needs_the_program(task)}
     tests = {task.id: trusted_test(task) for task in tasks.values() if task.id not in inside}
 
-    def program(sample: Sample) -> Program:
+    def programs(sample: Sample) -> list[Program]:
         task = tasks[sample.task_id]
         if task.id in inside:
-            return Program(str(sample.line), in_process(task, sample.program), Run(), LIMITS)
-        return Program(str(sample.line), sample.program, Check(tests[task.id], task.entry_point), LIMITS)
+            return [Program(str(sample.line), in_process(task, sample.program), Run(), LIMITS)]
+        return [Program(str(sample.line), sample.program, Check(tests[task.id], task.entry_point), LIMITS)]
 
-    return judge(sandbox, samples, suite="tests", program=program)
+    return judge(sandbox, samples, suite="tests", programs=programs)

@@ -14,14 +14,14 @@ from typing import Any
 from galley.data.code_benchmarks import PlusTask
 from galley.evaluate.code.judge import Judge, Result, judge
 from galley.evaluate.code.oracle import NOT_NONE, Audit, agreements, reference_value
-from galley.evaluate.code.references import References
+from galley.evaluate.code.references import References, parts
 from galley.evaluate.code.samples import Sample
 from galley.sandbox import plain
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import CallResult, Calls, Limits, Outcome, Program
 
 CALL_CPU_S = 4.0
-SUITE_CPU_S = 60.0
+LIMITS = Limits(cpu_s=60.0, wall_s=240.0, memory_mb=4096)
 SUITES = ("base", "plus")
 
 
@@ -31,11 +31,13 @@ def judge_plus(
 ) -> list[Result]:  # fmt: skip
     """Judge programs on base inputs, and those that pass on plus inputs; a `plus` pass is a pass of both."""
     base = judge(
-        sandbox, samples, suite="base", program=_program(tasks, "base", expected), verdict=_verdict(tasks, "base", expected, audit)
+        sandbox, samples, suite="base", programs=_programs(tasks, "base", expected), verdict=_verdict(tasks, "base", expected, audit)
     )
     good = {r.line for r in base if r.passed}
     again = [s for s in samples if every or s.line in good]
-    plus = judge(sandbox, again, suite="plus", program=_program(tasks, "plus", expected), verdict=_verdict(tasks, "plus", expected, audit))
+    plus = judge(
+        sandbox, again, suite="plus", programs=_programs(tasks, "plus", expected), verdict=_verdict(tasks, "plus", expected, audit)
+    )
     if every:
         return [*base, *plus]
     ran = {r.line: r for r in plus}
@@ -43,32 +45,24 @@ def judge_plus(
     return [*base, *(ran[s.line] for s in samples if s.line in ran), *failed]
 
 
-def _program(tasks: Mapping[str, PlusTask], suite: str, expected: References) -> Any:
-    limits = {task: _limits(suites[suite]) for task, suites in expected.items()}
+def _programs(tasks: Mapping[str, PlusTask], suite: str, expected: References) -> Any:
+    split = {task: parts(getattr(tasks[task], suite), suites[suite]) for task, suites in expected.items() if task in tasks}
 
-    def program(sample: Sample) -> Program:
-        task = tasks[sample.task_id]
-        calls = Calls(task.entry_point, getattr(task, suite), CALL_CPU_S)
-        return Program(str(sample.line), sample.program, calls, limits[task.id])
+    def programs(sample: Sample) -> list[Program]:
+        name = tasks[sample.task_id].entry_point
+        return [Program(str(sample.line), sample.program, Calls(name, inputs, CALL_CPU_S), LIMITS) for inputs in split[sample.task_id]]
 
-    return program
-
-
-def _limits(wanted: Sequence[bytes]) -> Limits:
-    """Return a suite's limits: room for twice the output of the canonical solution."""
-    room = 1024 + 2 * sum(map(len, wanted)) // 1024
-    return Limits(cpu_s=SUITE_CPU_S, wall_s=4 * SUITE_CPU_S, memory_mb=4096, output_kb=room)
+    return programs
 
 
 def _verdict(tasks: Mapping[str, PlusTask], suite: str, expected: References, audit: Audit) -> Judge:
-    def verdict(sample: Sample, outcome: Outcome) -> tuple[str, str]:
+    def verdict(sample: Sample, outcomes: list[Outcome]) -> tuple[str, str]:
         task = tasks[sample.task_id]
         inputs, wanted = getattr(task, suite), expected[sample.task_id][suite]
-        good = agreeing(task, inputs, outcome.calls, wanted, audit=audit)
+        calls = [call for outcome in outcomes for call in outcome.calls]
+        good = agreeing(task, inputs, calls, wanted, audit=audit)
         bad = next((i for i, ok in enumerate(good) if not ok), None)
-        if bad is None and len(good) == len(inputs):
-            return "pass", ""
-        return _fault(outcome, bad)
+        return ("pass", "") if bad is None else _fault(calls[bad], bad, outcomes)
 
     return verdict
 
@@ -93,13 +87,11 @@ def agreeing(
     return [judged.get(i, False) if i in unequal else True for i in range(len(calls))]
 
 
-def _fault(outcome: Outcome, bad: int | None) -> tuple[str, str]:
-    """Return the verdict and reason of a program whose call `bad` will not do."""
-    if bad is None:
-        return outcome.verdict if outcome.verdict != "pass" else "no_result", outcome.message
-    call = outcome.calls[bad]
-    if call.exception == "NoResult":
-        return outcome.verdict if outcome.verdict != "pass" else "no_result", outcome.message
+def _fault(call: CallResult, at: int, outcomes: Sequence[Outcome]) -> tuple[str, str]:
+    """Return the verdict and reason of a program whose call `at` will not do."""
+    if call.exception == "NoResult":  # the process ended first, by a limit or by itself
+        ended = next((o for o in outcomes if o.verdict != "pass"), outcomes[-1])
+        return (ended.verdict if ended.verdict != "pass" else "no_result"), ended.message[:200]
     verdict = {"raised": "error", "timeout": "timeout"}.get(call.status, "fail")
-    what = {"value": "another value", "not_plain": f"{call.message or 'a value that is not plain data'}"}
-    return verdict, f"input {bad}: {what.get(call.status, f'{call.exception} {call.message}')}".strip()[:200]
+    said = "another value" if call.status == "value" else f"{call.exception} {call.message}".strip()
+    return verdict, f"input {at}: {said}"[:200]

@@ -34,6 +34,7 @@ class Style:
 
 def styles_of(benchmark: str, tasks: Sequence[Any]) -> dict[str, Style]:
     """Return the styles of a benchmark, the default one first; MBPP's needs all its tasks, of which it shows three."""
+    stop: tuple[str, ...]
     chat = Style("chat", _chat, (), 768, _from_chat)
     if benchmark == "humaneval":
         stop = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")

@@ -2,6 +2,7 @@
 
 Source: ours; EvalPlus (arXiv:2305.01210) keeps a pickle. The file is JSON: each value in the sandbox's canonical bytes, base64.
 Its name is the digest of the programs, the inputs, the interpreter's version and this code, so that nothing stale is ever read.
+Two tasks of HumanEval+ return 240 MB of the 255 in all: what is larger than KEPT_BYTES is not kept but computed again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -22,7 +24,9 @@ from galley.sandbox import plain
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import CallResult, Calls, Limits, Program
 
-LIMITS = Limits(cpu_s=300.0, wall_s=900.0, memory_mb=4096, output_kb=512 << 10)
+LIMITS = Limits(cpu_s=300.0, wall_s=900.0, memory_mb=4096)
+PART_BYTES = 16 << 20  # of outputs that one program hands back; the sandbox takes no more than 64 MiB
+KEPT_BYTES = 8 << 20  # of a task's outputs
 NOT_PLAIN = plain.dumps("a value that is not plain data")  # some tasks return matches; their oracle asks only for not-None
 References = dict[str, dict[str, list[bytes]]]  # task id -> suite -> canonical bytes of each output
 
@@ -32,8 +36,12 @@ def references(tasks: Sequence[PlusTask], *, sandbox: Sandbox, folder: Path) -> 
     path = Path(folder) / f"references-{tasks_digest(tasks)}.json.gz"
     with file_lock(path):
         if not path.exists():
-            write_references(_compute(tasks, sandbox), path)
-        return read_references(path)
+            found = compute(tasks, sandbox=sandbox)
+            kept = {task: suites for task, suites in found.items() if _bytes(suites) <= KEPT_BYTES}
+            write_references(kept, path)
+            return found
+    found = read_references(path)
+    return found | compute([task for task in tasks if task.id not in found], sandbox=sandbox)
 
 
 def tasks_digest(tasks: Sequence[PlusTask]) -> str:
@@ -68,22 +76,56 @@ def read_references(path: Path) -> References:
         raise GalleyError(f"{path} is broken ({error}); delete it, and it is made again") from None
 
 
-def _compute(tasks: Sequence[PlusTask], sandbox: Sandbox) -> References:
+def parts(inputs: Sequence[Any], wanted: Sequence[bytes]) -> list[Sequence[Any]]:
+    """Return a suite's inputs in runs whose canonical outputs fit PART_BYTES; nearly always one run, the inputs themselves."""
+    if sum(map(len, wanted)) <= PART_BYTES:
+        return [inputs]
+    found: list[list[Any]] = [[]]
+    room = PART_BYTES
+    for given, raw in zip(inputs, wanted, strict=True):
+        if found[-1] and len(raw) > room:
+            found.append([])
+            room = PART_BYTES
+        found[-1].append(given)
+        room -= len(raw)
+    return list(found)
+
+
+def compute(tasks: Sequence[PlusTask], *, sandbox: Sandbox) -> References:
+    """Run the canonical solutions; GalleyError when one of them fails."""
     jobs = [(task, suite, getattr(task, suite)) for task in tasks for suite in ("base", "plus")]
     programs = (Program(f"{t.id} {suite}", t.reference, Calls(t.entry_point, inputs), LIMITS) for t, suite, inputs in jobs)
-    found: References = {}
-    for (task, suite, _), outcome in tqdm(
-        zip(jobs, sandbox.map(programs), strict=True), total=len(jobs), desc="references", unit="suite", disable=None
-    ):
-        bad = next((i for i, call in enumerate(outcome.calls) if call.status not in ("value", "not_plain")), None)
-        if bad is not None or len(outcome.calls) != len(getattr(task, suite)):
-            said = outcome.calls[bad].exception if bad is not None else outcome.verdict
-            raise GalleyError(
-                f"{task.id}: its own solution fails on {suite} input {bad} ({said} {outcome.message}); the benchmark is not scored"
-            )
-        found.setdefault(task.id, {})[suite] = [_kept(call) for call in outcome.calls]
+    found: References = {task.id: {} for task in tasks}
+    flooded = []
+    outcomes = sandbox.map(programs)
+    for task, suite, inputs in tqdm(jobs, desc="references", unit="suite", disable=None if len(jobs) > 8 else True):
+        outcome = next(outcomes)
+        if outcome.verdict == "flood":
+            flooded.append((task, suite, inputs))
+        else:
+            found[task.id][suite] = _raw(task, suite, outcome.calls, outcome.message)
+    for task, suite, inputs in flooded:
+        found[task.id][suite] = _raw(task, suite, _in_halves(task, inputs, sandbox), "")
     return found
 
 
-def _kept(call: CallResult) -> bytes:
-    return call.raw if call.status == "value" else NOT_PLAIN
+def _raw(task: PlusTask, suite: str, calls: Sequence[CallResult], message: str) -> list[bytes]:
+    bad = next((i for i, call in enumerate(calls) if call.status not in ("value", "not_plain")), None)
+    if bad is not None or len(calls) != len(getattr(task, suite)):
+        said = f"{calls[bad].exception} {calls[bad].message} {message}" if bad is not None else message
+        raise GalleyError(f"{task.id}: its own solution fails on {suite} input {bad} ({said.strip()}); do not use this benchmark")
+    return [call.raw if call.status == "value" else NOT_PLAIN for call in calls]
+
+
+def _bytes(suites: dict[str, list[bytes]]) -> int:
+    return sum(len(raw) for raws in suites.values() for raw in raws)
+
+
+def _in_halves(task: PlusTask, inputs: Sequence[Any], sandbox: Sandbox) -> tuple[CallResult, ...]:
+    """Return the calls of inputs whose outputs are too many for one program."""
+    middle = len(inputs) // 2
+    calls: tuple[CallResult, ...] = ()
+    for half in (inputs[:middle], inputs[middle:]):
+        outcome = sandbox.run(Program(task.id, task.reference, Calls(task.entry_point, half), LIMITS))
+        calls += _in_halves(task, half, sandbox) if outcome.verdict == "flood" and len(half) > 1 else outcome.calls
+    return calls
