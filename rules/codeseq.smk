@@ -7,10 +7,10 @@ CODESEQ = "results/{scale}/codeseq"
 
 
 def codeseq_sources(wildcards):
-    """Return the fetched folders that the scale's sequences come from."""
+    """Return the fetched folders that a scale reads: sequences, their functions, and the benchmarks to keep out of the data."""
     if plan_of("codeseq", wildcards.scale).synthesis.sequences == "generated":
         return []
-    return ["results/sources/oeis_records", "results/sources/oeissequences"]
+    return expand("results/sources/{source}", source=["oeis_records", "oeissequences", "humaneval", "mbpp"])
 
 
 rule codeseq_synthesize:
@@ -37,9 +37,7 @@ rule codeseq_synthesize:
         runtime=lambda wildcards: 60 if wildcards.scale != "paper" else 24 * 60,
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
-        sources=lambda wildcards, input: (
-            f"--records {input.sources[0]} --functions {input.sources[1]}" if input.sources else ""
-        ),
+        sources=lambda wildcards, input: f"--sources {Path(input.sources[0]).parent}" if input.sources else "",
         flags=plan_flags("codeseq"),
         plan=part("synthesis", "functions", "data_seed", recipe="codeseq"),
         code=code("galley.papers.codeseq.synthesis"),

@@ -1,7 +1,7 @@
 import pytest
 
 from galley.artifact import GalleyError
-from galley.papers.codeseq.retry import direct_examples, first_failure, reflection_examples, split_by_prompt, two_steps
+from galley.papers.codeseq.retry import ambiguous_programs, direct_examples, first_failure, reflection_examples, split_by_prompt, two_steps
 from galley.synthesize.sequence_families import all_programs, evaluate, is_correct, write_prompt
 
 PROGRAMS = all_programs()
@@ -57,3 +57,11 @@ def test_two_steps_with_a_solver_that_reads_feedback_and_with_one_that_does_not(
     good, blind = two_steps(held, reads, shown=2, seed=0), two_steps(held, ignores, shown=2, seed=0)
     assert sum(t.true_feedback for t in good) > sum(t.other_feedback for t in good) >= sum(t.draft for t in good)
     assert [t.draft for t in blind] == [t.true_feedback for t in blind] == [t.other_feedback for t in blind] == [t.draft for t in good]
+
+
+def test_ambiguous_programs_agree_on_what_is_shown_and_differ_later():
+    programs = ambiguous_programs(5)
+    assert len({p.values for p in programs}) == len(programs) == 40
+    assert {p.values[:2] for p in programs} == {(0, a) for a in range(1, 6)}
+    train, held = split_by_prompt(programs, shown=2, held_out=8, seed=0)
+    assert len(held) == 8 and len({p.values[:2] for p in held}) == 1 and len(train) == 32

@@ -19,8 +19,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages 
 @app.command()
 def synthesize(
     out: Annotated[Path, typer.Option()],
-    records: Annotated[Path | None, typer.Option(help="fetched OEIS records")] = None,
-    functions: Annotated[Path | None, typer.Option(help="fetched oeissequences module")] = None,
+    sources: Annotated[Path | None, typer.Option(help="folder of fetched sources")] = None,
     workers: Annotated[int, typer.Option(min=1, help="sandbox runners")] = 1,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="run programs without isolation; said in every row")] = False,
     scale: ScaleOption = "laptop",
@@ -31,7 +30,7 @@ def synthesize(
     from galley.papers.codeseq.synthesis import run_synthesis
 
     plan = read_plan_of("codeseq", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    run_synthesis(out=out, plan=plan, scale=scale, workers=workers, records=records, functions=functions, unsafe=unsafe)
+    run_synthesis(out=out, plan=plan, scale=scale, workers=workers, sources=sources, unsafe=unsafe)
 
 
 @app.command()

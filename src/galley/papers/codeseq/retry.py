@@ -47,11 +47,11 @@ class Tried:
 
 def ambiguous_programs(largest: int) -> list[IntegerProgram]:
     """Return eight programs for each a = 1 .. largest that begin with 0, a: the line a n, and a times n modulo 2 to 8."""
-    forms: dict[str, Family] = {"{a}*n": "linear"} | {f"{{a}}*(n%{m})": "periodic" for m in range(2, 9)}
     programs = []
     for a in range(1, largest + 1):
-        for form, family in forms.items():
-            expression = form.format(a=a)
+        for form in ("n", *(f"(n%{m})" for m in range(2, 9))):
+            expression = f"{a}*{form}"
+            family: Family = "linear" if form == "n" else "periodic"
             values = evaluate(expression, JUDGED)
             assert values is not None
             programs.append(IntegerProgram(family, expression, values))

@@ -2,7 +2,7 @@
 
 arXiv:2510.14620, section 3. Everything streams: a chunk of problems is in memory, programs run once (the journal), and the files are
 written whole at the end, so that a killed stage goes on and ends in the same bytes. The GTG problems are of groups of sequences
-(canonical form) that no training problem is of; a training problem that shares 13 words with a benchmark is dropped too.
+(canonical form) that no training problem is of; a training problem or function that a benchmark has is dropped too (overlap.py).
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest, write_json
+from galley.data.benchmarks import present
+from galley.data.decontaminate import Index
+from galley.data.syntax import ast_key
 from galley.evaluate.code.pass_at_k import pass_at_k
 from galley.llm.backend import Backend
 from galley.papers.codeseq.canonical import group_sequences, hold_out
 from galley.papers.codeseq.checks import analytic_rows, check_references, gtg_rows, problem_rows, shortcut_rows, trivial_rows
-from galley.papers.codeseq.functions import MODULE, SequenceFunction, compute_terms, read_functions
+from galley.papers.codeseq.functions import SequenceFunction, compute_terms, read_functions
 from galley.papers.codeseq.judge import Judge
+from galley.papers.codeseq.overlap import benchmark_index
 from galley.papers.codeseq.plan import Endpoint, Functions, Plan
 from galley.papers.codeseq.problems import Problem, to_json
+from galley.papers.codeseq.prompts import problem_text
 from galley.papers.codeseq.records import Record, generated_records, informative, read_records
 from galley.papers.codeseq.reflect import Trajectory, roll_out, sft_sample, solve_all
 from galley.papers.codeseq.solvability import for_rl, solvability, tag
@@ -57,12 +62,11 @@ class Collected:
         self.counts[f"lines {name}"] += 1
 
 
-def run_synthesis(
-    *, out: Path, plan: Plan, scale: str, workers: int, records: Path | None = None, functions: Path | None = None, unsafe: bool = False
-) -> None:
-    """Write problems, sft, sft_plain, rl and gtg (.jsonl), synthesis.json (counts), synthesis.items.parquet and .runs.csv.
+def run_synthesis(*, out: Path, plan: Plan, scale: str, workers: int, sources: Path | None = None, unsafe: bool = False) -> None:
+    """Write problems, sft, sft_plain, rl, gtg and functions (.jsonl), synthesis.json (counts), synthesis.items.parquet and .runs.csv.
 
-    Without `records` and `functions` (fetched source folders) where the plan wants OEIS sequences, the rows say `not_run` and why.
+    `sources` is a folder of fetched sources (oeis_records, oeissequences, humaneval, mbpp); where the plan wants OEIS sequences and
+    they are absent, the rows say `not_run` and why.
     """
     watch = Stopwatch()
     key = digest(
@@ -75,8 +79,9 @@ def run_synthesis(
     with ExitStack() as stack:
         parts = {name: stack.enter_context(atomic_path(out / f"{name}.jsonl")) for name in FILES}
         got = Collected({name: stack.enter_context(part.open("w", encoding="utf-8")) for name, part in parts.items()})
-        sequences = list(_sequences(plan, records=records, functions=functions, counts=got.counts))
-        usable = _usable(functions, wanted=plan.functions, seed=plan.data_seed, counts=got.counts)
+        index = benchmark_index(sources)
+        sequences = list(_sequences(plan, sources=sources, counts=got.counts))
+        usable = _usable(sources, wanted=plan.functions, index=index, seed=plan.data_seed, counts=got.counts)
         isolation = "none ran"
         if sequences or usable:
             sandbox = stack.enter_context(Sandbox(workers=workers, unsafe=unsafe))
@@ -85,7 +90,7 @@ def run_synthesis(
         if usable and plan.functions:
             _functions(usable, wanted=plan.functions, sandbox=sandbox, journal=journal, got=got)
         if sequences:
-            _synthesize(sequences, plan=plan, solver=solver, backend=backend, judge=Judge(sandbox, journal), got=got)
+            _synthesize(sequences, plan=plan, solver=solver, backend=backend, judge=Judge(sandbox, journal), index=index, got=got)
         else:
             reason = "the OEIS records are absent: set GALLEY_MIRROR, or take `sequences: generated`"
             got.rows.append({"method": solver.name, "benchmark": "GTG", "metric": "points", "status": "not_run", "reason": reason,
@@ -108,17 +113,16 @@ def _backend(endpoint: Endpoint | None, cache: Path) -> Backend | None:
     )  # fmt: skip
 
 
-def _sequences(plan: Plan, *, records: Path | None, functions: Path | None, counts: Counter[str]) -> Iterator[Record]:
+def _sequences(plan: Plan, *, sources: Path | None, counts: Counter[str]) -> Iterator[Record]:
     """Yield the plan's records that pass the filters, in seeded order; references are added where a function computes a sequence."""
     if plan.synthesis.sequences == "generated":
         found: Iterable[Record] = generated_records()
     else:
-        path = None if records is None else records / "records_1000.jsonl.gz"
-        if path is None or not path.exists():
+        if sources is None or not present(sources / "oeis_records"):
             return
-        known = {}
-        if functions is not None and (functions / MODULE).exists():
-            known = {f.id: f.code for f in read_functions(functions, builtins_only=False, counts=Counter())}
+        path, known = sources / "oeis_records" / "records_1000.jsonl.gz", {}
+        if present(sources / "oeissequences"):
+            known = {f.id: f.code for f in read_functions(sources / "oeissequences", builtins_only=False, counts=Counter())}
         found = (_with_reference(r, known) for r in read_records(path, counts=counts))
     kept = list(informative(found, counts=counts))
     yield from _drawn(kept, plan.synthesis.problems, seed=plan.data_seed)
@@ -135,13 +139,19 @@ def _with_reference(record: Record, known: dict[str, str]) -> Record:
     return replace(record, reference=known[record.id]) if record.id in known else record
 
 
-def _usable(folder: Path | None, *, wanted: Functions | None, seed: int, counts: Counter[str]) -> list[SequenceFunction]:
-    """Return the functions to run: short ones of the module, in seeded order, at most `limit`; none without the module."""
-    if wanted is None or folder is None or not (folder / MODULE).exists():
+def _usable(
+    sources: Path | None, *, wanted: Functions | None, index: Index | None, seed: int, counts: Counter[str]
+) -> list[SequenceFunction]:
+    """Return the functions to run: short ones of the module that no benchmark has, in seeded order, at most `limit`."""
+    if wanted is None or sources is None or not present(sources / "oeissequences"):
         return []
     dropped: Counter[str] = Counter()
-    found = read_functions(folder, builtins_only=wanted.builtins_only, counts=dropped)
+    found = read_functions(sources / "oeissequences", builtins_only=wanted.builtins_only, counts=dropped)
     short = [f for f in found if len(f.code) <= wanted.longest]
+    if index is not None:
+        hits = [index.hit(f.source, key=ast_key(f.source)) for f in short]
+        dropped.update(f"in {name}" for name in hits if name)
+        short = [f for f, name in zip(short, hits, strict=True) if name is None]
     order = np.random.default_rng(seed).permutation(len(short))[: wanted.limit]
     counts.update(
         {f"functions {reason}": n for reason, n in dropped.items()} | {"functions short": len(short), "functions tried": len(order)}
@@ -161,7 +171,9 @@ def _functions(usable: list[SequenceFunction], *, wanted: Functions, sandbox: Sa
             got.write("functions", json.dumps(row, sort_keys=True))
 
 
-def _synthesize(sequences: list[Record], *, plan: Plan, solver: Solver, backend: Backend | None, judge: Judge, got: Collected) -> None:
+def _synthesize(
+    sequences: list[Record], *, plan: Plan, solver: Solver, backend: Backend | None, judge: Judge, index: Index | None, got: Collected
+) -> None:
     """Fill `got`: write, check, split, solve, roll out."""
     wanted = plan.synthesis
     if wanted.writer == "endpoint" and backend is None:
@@ -174,6 +186,10 @@ def _synthesize(sequences: list[Record], *, plan: Plan, solver: Solver, backend:
     groups = group_sequences((record.id, record.terms) for record, _ in pairs)
     held = hold_out(groups, wanted=wanted.gtg_problems, seed=plan.data_seed)
     train = [problem for record, problem in pairs if record.id not in held]
+    if index is not None:
+        hits = [index.hit(problem_text(problem)) for problem in train]
+        got.counts.update(f"problems in {name}" for name in hits if name)
+        train = [problem for problem, name in zip(train, hits, strict=True) if name is None]
     test = [problem for record, problem in pairs if record.id in held]
     got.counts["gtg"] += len(test)
     got.rows += problem_rows([p for _, p in pairs], counts=got.counts)
