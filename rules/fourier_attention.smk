@@ -24,10 +24,12 @@ rule fourier_attention_inspect:
     resources:
         mem_mb=6000,
         runtime=60,
+        gpu=lambda wildcards: min(1, gpus_of("fourier_attention")(wildcards)),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.calibration).parent,
         flags=plan_flags("fourier_attention"),
+        device=device_flag("fourier_attention"),
         plan=part(
             "models",
             "calibration",
@@ -44,7 +46,7 @@ rule fourier_attention_inspect:
         code=code("galley.papers.fourier_attention.checks"),
     shell:
         "galley fourier-attention inspect --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
-        " --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
+        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
 
 
 rule fourier_attention_needles:
@@ -64,11 +66,12 @@ rule fourier_attention_needles:
     resources:
         mem_mb=6000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 24 * 60,
-        gpu=lambda wildcards: plan_of("fourier_attention", wildcards.scale).models[wildcards.model].gpus,
+        gpu=gpus_of("fourier_attention"),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.heldout).parent,
         flags=plan_flags("fourier_attention"),
+        device=device_flag("fourier_attention"),
         plan=part(
             "models",
             "methods",
@@ -87,4 +90,4 @@ rule fourier_attention_needles:
         code=code("galley.papers.fourier_attention.experiment"),
     shell:
         "galley fourier-attention needles --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
-        " --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
+        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"

@@ -23,6 +23,7 @@ from galley.caches.rope import require_rope_attention
 from galley.data.corpus import read_split
 from galley.evaluate.cache_bytes import true_bytes
 from galley.evaluate.cached_needles import NeedleItem, build_needle_grid, score_needles
+from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.fourier_attention.methods import SNAP_WINDOW, Maker, make_makers
@@ -55,8 +56,8 @@ def calibrate(prompts: list[Prefill], *, out: Path, plan: Plan) -> dict[str, tor
         by = Fourier(layout.sinks, layout.local, layout.orders, mode, plan.max_new_tokens, frozenset())
         errors[mode] = channel_errors(prompts, by=by)
     with atomic_path(out / "errors.safetensors") as part:
-        save_file(errors, part)
-    return errors
+        save_file({mode: error.cpu() for mode, error in errors.items()}, part)
+    return {mode: error.cpu() for mode, error in errors.items()}
 
 
 def needle_items(*, base: Path, corpus: Path, plan: Plan, context: int) -> list[NeedleItem]:
@@ -70,13 +71,14 @@ def needle_items(*, base: Path, corpus: Path, plan: Plan, context: int) -> list[
     )  # fmt: skip
 
 
-def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int) -> None:
+def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, device: str = "auto") -> None:
     """Write needles-<shard>.items.parquet and .runs.csv; prompts that an interrupted run had finished are kept."""
     if shard >= plan.shards:
         raise GalleyError(f"shard is {shard}; this scale has shards 0 to {plan.shards - 1}")
     spec = spec_of(plan.models, model_name)
     watch = Stopwatch()
-    model = load_model(base, dtype=getattr(torch, spec.dtype))
+    where = resolve_device(device, model=model_name, gpus=spec.gpus)
+    model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
     require_rope_attention(model.config)
     items = needle_items(base=base, corpus=corpus, plan=plan, context=model.config.max_position_embeddings)
     mine = items[shard :: plan.shards]
@@ -84,7 +86,7 @@ def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     makers = make_makers(model, errors, plan)
     methods = [m.model_dump() for m in plan.methods]
     kept = {mode: e.double().sum().item() for mode, e in errors.items()}
-    key = digest([code_digest(__name__), plan.model_dump(), model_name, kept])
+    key = digest([code_digest(__name__), plan.model_dump(), model_name, kept, where.type])
     frames = []
     for item in tqdm(mine, desc="needle prompts", mininterval=10):  # in a log file too: a grid takes minutes
         done = out / "state" / key / f"{item.item_id}.parquet"
@@ -94,7 +96,7 @@ def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
                 frame.to_parquet(part)
         frames.append(pd.read_parquet(done))
     run_id = digest([key, methods, shard])
-    common = {"run_id": run_id, "paper": PAPER, "scale": scale, "model": model_name, "backend": "torch", "device": "cpu"}
+    common = {"run_id": run_id, "paper": PAPER, "scale": scale, "model": model_name, "backend": "torch", "device": device_name(where)}
     rows = pd.concat(frames, ignore_index=True).to_dict("records")
     if shard == 0:
         rows += byte_rows(model, mine[0], makers=makers)
