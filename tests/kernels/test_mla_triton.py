@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 
 SCRIPT = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/.."]
 import dataclasses
 import torch
 from mla_steps import SHAPES, make_step
@@ -38,6 +38,20 @@ for dtype in (torch.float16, torch.bfloat16):
 step = make_step(dtype=torch.float32)
 wrong = dataclasses.replace(step, k_rope=step.k_rope.flip(1))
 print("control", "kv_heads_exchanged", float((decode(wrong, blocks=small) - reference(step)).abs().max()))
+
+from tiny import tiny_llama
+from galley.caches.latent import LatentCache
+from galley.kernels.mla_decode import dispatch
+from galley.papers.mha2mla import modeling
+from galley.papers.mha2mla.convert import convert_mla
+model = convert_mla(tiny_llama(), strategy="high", r=2, d_kv=6)
+ids = torch.randint(1, 97, (2, 19), generator=torch.Generator().manual_seed(1))
+with torch.no_grad():
+    cache = LatentCache()
+    model(ids[:, :-1], past_key_values=cache)
+    want = model(ids).logits[:, -1]
+    modeling.takes_kernel = dispatch.takes_kernel = lambda x: True
+    print("model", "decode_step", float((model(ids[:, -1:], past_key_values=cache).logits[:, -1] - want).abs().max()))
 """
 
 
@@ -62,3 +76,7 @@ def test_half_tensors_err_by_their_rounding(gaps):
 
 def test_exchanged_kv_heads_are_seen(gaps):
     assert next(gap for kind, _, gap in gaps if kind == "control") > 1e-2
+
+
+def test_a_converted_model_decodes_through_the_kernel(gaps):
+    assert next(gap for kind, _, gap in gaps if kind == "model") < 1e-4
