@@ -1,8 +1,8 @@
 """Needle prompts read through many compressed caches, all filled from one prefill.
 
 Protocol as in needle.py (gkamradt's grid with a fact that cannot be guessed). The prompt but its last token is prefilled once;
-the last token and the gold answer then go one by one through each method's cache, so that every scored token has attended to
-the compressed prompt. Likelihood and greedy hits come from the same pass: greedy decoding gives the answer exactly when every
+the last token and the gold answer then go through each method's cache as if one by one, so that every scored token has attended
+to the compressed prompt. Likelihood and greedy hits come from the same pass: greedy decoding gives the answer exactly when every
 argmax agrees with it.
 """
 
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError
+from galley.caches.follow import follow
 from galley.caches.prefill import Prefill, prefill
 from galley.evaluate.needle import ANSWER_TOKENS, CITIES, build_needle_prompt
 
@@ -72,11 +73,12 @@ def score_needles(
     *,
     makers: Mapping[str, Callable[[Prefill, NeedleItem], Cache]],
     window: int,
+    votes: bool = False,
 ) -> pd.DataFrame:
-    """Return one row per item, method and metric; `makers` fill a cache from a prefill that recorded `window` queries."""
+    """Return one row per item, method and metric; `makers` fill a cache from a prefill that recorded `window` queries (and votes)."""
     rows = []
     for item in items:
-        prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=window)
+        prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=window, votes=votes)
         for method, make in makers.items():
             for (metric, unit), value in zip(METRICS, read_answer(model, make(prompt, item), item), strict=True):
                 rows.append({"method": method, "benchmark": "niah", "metric": metric, "unit": unit, "item_id": item.item_id,
@@ -87,11 +89,7 @@ def score_needles(
 def read_answer(model: PreTrainedModel, cache: Cache, item: NeedleItem) -> tuple[float, float, float]:
     """Return the answer's nats a token, the share of its tokens that come first, and whether all do."""
     gold = torch.tensor(item.answer[:ANSWER_TOKENS], device=model.device)
-    logits = []
-    with torch.no_grad():
-        for token in (item.prompt[-1], *item.answer[: len(gold) - 1]):
-            out = model(torch.tensor([[token]], device=model.device), past_key_values=cache, use_cache=True)
-            logits.append(out.logits[0, -1])
-    stacked = torch.stack(logits).float()
+    fed = torch.tensor([[item.prompt[-1], *item.answer[: len(gold) - 1]]], device=model.device)
+    stacked = follow(model, cache, fed)[0].float()
     right = (stacked.argmax(dim=-1) == gold).float()
     return float(F.cross_entropy(stacked, gold)), float(right.mean()), float(right.min())

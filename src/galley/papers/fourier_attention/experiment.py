@@ -27,7 +27,7 @@ from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.fourier_attention.methods import SNAP_WINDOW, Maker, make_makers
-from galley.papers.fourier_attention.plan import Plan
+from galley.papers.fourier_attention.plan import Plan, asks_for_votes
 from galley.papers.fourier_attention.selection import channel_errors
 from galley.tables.rows import item_frame, write_items, write_runs
 from galley.train.packing import pack
@@ -91,7 +91,7 @@ def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     for item in tqdm(mine, desc="needle prompts", mininterval=10):  # in a log file too: a grid takes minutes
         done = out / "state" / key / f"{item.item_id}.parquet"
         if not done.exists():
-            frame = score_needles(model, [item], makers=makers, window=SNAP_WINDOW)
+            frame = score_needles(model, [item], makers=makers, window=SNAP_WINDOW, votes=asks_for_votes(plan))
             with atomic_path(done) as part:
                 frame.to_parquet(part)
         frames.append(pd.read_parquet(done))
@@ -99,16 +99,16 @@ def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     common = {"run_id": run_id, "paper": PAPER, "scale": scale, "model": model_name, "backend": "torch", "device": device_name(where)}
     rows = pd.concat(frames, ignore_index=True).to_dict("records")
     if shard == 0:
-        rows += byte_rows(model, mine[0], makers=makers)
+        rows += byte_rows(model, mine[0], makers=makers, votes=asks_for_votes(plan))
     write_items(item_frame(rows, **common), out / f"needles-{shard}.items.parquet")
     facts = {"stage": "needles", "method": "", "setting": "", "seed": 0, "threads": torch.get_num_threads()}
     run = {k: v for k, v in common.items() if k != "backend"} | facts | watch.read() | {"tokens": sum(len(i.prompt) for i in mine)}
     write_runs(pd.DataFrame([run]), out / f"needles-{shard}.runs.csv")
 
 
-def byte_rows(model: PreTrainedModel, item: NeedleItem, *, makers: dict[str, Maker]) -> list[dict]:
+def byte_rows(model: PreTrainedModel, item: NeedleItem, *, makers: dict[str, Maker], votes: bool) -> list[dict]:
     """Return each method's kept share of the cache after one prompt: bytes of the live tensors over the full cache's."""
-    prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=SNAP_WINDOW)
+    prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=SNAP_WINDOW, votes=votes)
     full = sum(x.nbytes for x in (*prompt.keys, *prompt.values))
     rows = []
     for name, make in makers.items():

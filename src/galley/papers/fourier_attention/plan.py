@@ -25,15 +25,17 @@ class Method(Strict):
     """One cache: its name in the tables and its settings."""
 
     name: str
-    cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "fourier", "quantized", "noise"]
+    cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "h2o", "fourier", "palu", "quantized", "kivi", "noise"]
     mode: Literal["paper", "official", "ours"] = Field(default="ours", description="fourier: which reading of the method")
     orders_times: float = Field(default=1.0, gt=0, description="fourier: times the plan's orders; 0.0 < x; below one order counts as one")
     scheme: Scheme = Field(default="pyramid", description="fourier: ratios over layers and over keys and values")
     choice: Literal["mse", "random", "inverse"] = Field(default="mse", description="fourier: which channels are compressed")
     sides: Literal["kv", "k", "v"] = Field(default="kv", description="fourier: what is compressed")
     audits: list[Literal["off_by_one", "int_period"]] = Field(default_factory=list, description="fourier: the authors' slips to keep")
-    bytes_of: str | None = Field(default=None, description="sink_window, snapkv, pyramidkv: the method whose bytes it may use")
-    nbits: Literal[2, 4] = Field(default=4, description="quantized: bits (HQQ)")
+    bytes_of: str | None = Field(default=None, description="sink_window, snapkv, pyramidkv, h2o, palu: the method whose bytes it may use")
+    nbits: Literal[2, 4] = Field(default=4, description="quantized (HQQ), kivi: bits")
+    group_heads: int | None = Field(default=None, ge=1, description="palu: key-value heads decomposed together; default: all of a layer")
+    energy: float = Field(default=0.9, gt=0, lt=1, description="palu without bytes_of: share of the squared singular values that is kept")
     pairs: Literal["low", "high"] = Field(default="low", description="noise: the slow or the fast half of the rotary pairs")
     noise: float = Field(default=1.0, gt=0, description="noise: standard deviations of a channel")
 
@@ -116,6 +118,11 @@ class Plan(Strict):
                 f"use longer needles.lengths (from {self.sinks + local + 4 * orders + 1} tokens), a smaller local window or fewer orders"
             )
         return Layout(self.sinks, local, orders, n_middle)
+
+
+def asks_for_votes(plan: Plan) -> bool:
+    """Return whether a method needs the attention that every token of a prompt got, which a prefill counts only when asked to."""
+    return any(method.cache == "h2o" for method in plan.methods)
 
 
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
