@@ -17,6 +17,7 @@ import yaml
 from galley.artifact import GalleyError
 from galley.data import fetch as module
 from galley.data.fetch import _extract, fetch
+from galley.data.sources import GitHub
 
 BODY = bytes(range(256)) * 4000  # 1 MB
 COMMIT = "a" * 40
@@ -86,6 +87,12 @@ def test_first_download_and_then_the_cache(server, tmp_path):
     assert record["status"] == "ok" and (tmp_path / "out/data.bin").read_bytes() == BODY
     fetch("bytes", out=tmp_path / "again", sources=registry(tmp_path), mirror=None)
     assert len(server.requests) == 1
+
+
+def test_a_file_may_have_another_name_in_the_repository(server):
+    origin = GitHub(kind="github", repo="a/b", commit=COMMIT, folder="data", paths={"data.bin": "deep/other name.bin"})
+    assert module.file_url(origin, "data.bin").endswith(f"/a/b/{COMMIT}/data/deep/other%20name.bin")
+    assert module.file_url(origin, "plain.bin").endswith(f"/a/b/{COMMIT}/data/plain.bin")
 
 
 def test_a_cut_connection_is_resumed(server, tmp_path):

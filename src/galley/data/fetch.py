@@ -135,7 +135,8 @@ def _whole(path: Path, entry: FileEntry) -> bool:
 
 def file_url(origin: GitHub | Hub, file: str) -> str:
     """Return the address of one file at its pinned commit."""
-    path = f"{origin.folder}/{file}".lstrip("/")
+    name = origin.paths.get(file, file) if isinstance(origin, GitHub) else file
+    path = f"{origin.folder}/{name}".lstrip("/")
     if isinstance(origin, GitHub):
         return GITHUB_RAW.format(repo=origin.repo, commit=origin.commit, path=quote(path))
     from huggingface_hub import hf_hub_url
