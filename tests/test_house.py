@@ -20,6 +20,7 @@ FLOORS = {
     "llm": 2,
     "sandbox": 2,
     "evaluate": 3,
+    "synthesize": 3,
     "train": 3,
     "papers": 4,
     "cli": 5,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError, digest
+from galley.train.loss import next_token_loss
 from galley.train.packing import batch
 from galley.train.schedule import warmup_stable_decay
 from galley.train.state import resume_state, save_state
@@ -49,6 +51,33 @@ class TrainConfig:
     accumulate: int = 1
 
 
+@dataclass(frozen=True)
+class Batches:
+    """What a run trains on: a step's micro-batches for this process, and their loss."""
+
+    parts: Callable[[int], Sequence[Any]]  # of a step: a pure function of it
+    loss: Callable[[PreTrainedModel, Any], torch.Tensor]  # of a micro-batch, the mean in nats
+    share: Callable[[Any], float]  # of a micro-batch in its step's loss: the shares of a step add up to 1
+    tokens: Callable[[Any], int]  # of a micro-batch
+    key: Any  # what they draw from, so that a kept state is only of the same run
+
+
+def packed_batches(data: torch.Tensor, config: TrainConfig, workers: Workers) -> Batches:
+    """Return the batches of packed ids (sequences, seq_len): this process's rows of each global batch, predicted token by token."""
+    if data.shape[1] != config.seq_len:
+        raise GalleyError(f"training.seq_len is {config.seq_len}, but the data is packed to {data.shape[1]}")
+    rows = config.batch_size * config.accumulate
+
+    def parts(step: int) -> Sequence[torch.Tensor]:
+        ids = batch(data, step=step, batch_size=rows * workers.size, seed=config.seed)
+        return ids[workers.rank * rows : (workers.rank + 1) * rows].long().split(config.batch_size)
+
+    def loss(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+        return next_token_loss(model, ids.to(model.device), chunk=config.chunk)
+
+    return Batches(parts, loss, lambda _: 1 / config.accumulate, torch.numel, [list(data.shape), int(data.sum())])
+
+
 def train(
     model: PreTrainedModel,
     data: torch.Tensor,
@@ -65,29 +94,31 @@ def train(
     `on_step(step, model)` is called after the steps in `at_steps`, in one process only. With `workers` of several processes
     each calls this alike, the weights are spread over them, and the caller asks the workers for the full ones.
     """
-    return Run(model, data, config, state=state, workers=workers or Workers()).steps(on_step, at_steps)
+    workers = workers or Workers()
+    return Run(model, packed_batches(data, config, workers), config, state=state, workers=workers).steps(on_step, at_steps)
 
 
 class Run:
     """A training run under way: the objective, the optimiser and where it stands."""
 
-    def __init__(self, model: PreTrainedModel, data: torch.Tensor, config: TrainConfig, *, state: Path | None, workers: Workers) -> None:
+    def __init__(
+        self, model: PreTrainedModel, batches: Batches, config: TrainConfig, *, state: Path | None = None, workers: Workers | None = None
+    ) -> None:
+        workers = workers or Workers()
         if config.dtype not in ("float32", "bfloat16", "autocast"):
             raise GalleyError(f"training.dtype is {config.dtype!r}; allowed: float32, bfloat16, autocast")
-        if data.shape[1] != config.seq_len:
-            raise GalleyError(f"training.seq_len is {config.seq_len}, but the data is packed to {data.shape[1]}")
-        self.data, self.config, self.state, self.workers = data, config, state, workers
+        self.batches, self.config, self.state, self.workers = batches, config, state, workers
         self.device = model.device
         model.to(torch.bfloat16 if config.dtype == "bfloat16" else torch.float32)
         _choose(model, config.trainable)
-        self.objective = Objective(model, chunk=config.chunk)
+        self.objective = Objective(model, batches.loss)
         workers.share(self.objective, low_precision=config.dtype == "autocast")
         self.params = [p for p in self.objective.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.params, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True
         )
         same = asdict(config) | {"accumulate": config.accumulate * workers.size}  # the global batch, however it is cut
-        self.key = digest([same, list(data.shape), int(data.sum())])
+        self.key = digest([same, batches.key])
         self.first, self.log = resume_state(self.objective.model, self.optimizer, workers, state=state, key=self.key)
 
     def steps(self, on_step: Callable[[int, PreTrainedModel], None] | None = None, at_steps: Iterable[int] = ()) -> pd.DataFrame:
@@ -115,21 +146,20 @@ class Run:
         lr = config.lr * warmup_stable_decay(step, steps=config.steps, warmup=config.warmup_steps, decay=config.decay_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        rows = config.batch_size * config.accumulate
-        ids = batch(self.data, step=step, batch_size=rows * workers.size, seed=config.seed)
-        parts = ids[workers.rank * rows : (workers.rank + 1) * rows].long().to(self.device).split(config.batch_size)
+        parts = self.batches.parts(step)
         loss = 0.0
         for number, part in enumerate(parts, start=1):
             workers.last_backward(self.objective, number == len(parts))
             with self._precision():
-                part_loss = self.objective(part) / config.accumulate
+                part_loss = self.objective(part) * self.batches.share(part)
             part_loss.backward()
             loss += part_loss.item()
+        tokens = workers.size * sum(map(self.batches.tokens, parts))
         norm = torch.nn.utils.clip_grad_norm_(self.params, config.clip, foreach=True)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {"step": step + 1, "loss": workers.mean(loss), "lr": lr, "grad_norm": norm.item(), "tokens": ids.numel()}
+        return {"step": step + 1, "loss": workers.mean(loss), "lr": lr, "grad_norm": norm.item(), "tokens": tokens}
 
     def _precision(self) -> contextlib.AbstractContextManager:
         """Return the context of a forward pass: bf16 products where FSDP does not see to them."""

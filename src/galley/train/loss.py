@@ -14,8 +14,11 @@ from transformers import PreTrainedModel
 def next_token_loss(model: PreTrainedModel, ids: torch.Tensor, *, chunk: int = 256) -> torch.Tensor:
     """Return the mean next-token cross-entropy (nats) of ids (batch, tokens), logits made chunk by chunk."""
     hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
-    targets = ids[:, 1:].flatten()
-    head = model.lm_head
+    return head_loss(model.lm_head, hidden, ids[:, 1:].flatten(), chunk=chunk)
+
+
+def head_loss(head: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, *, chunk: int = 256) -> torch.Tensor:
+    """Return the mean cross-entropy (nats) of a linear head on hidden (tokens, d) against targets (tokens,)."""
     if len(targets) * head.out_features <= 2**24 or head.bias is not None or not torch.is_grad_enabled():
         return F.cross_entropy(head(hidden).float(), targets)
     weight = head.weight

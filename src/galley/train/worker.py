@@ -17,7 +17,7 @@ from galley.artifact import atomic_dir, atomic_path
 from galley.evaluate.likelihood import load_windows, score_windows
 from galley.models.device import resolve_device
 from galley.models.loading import load_model, load_tokenizer
-from galley.train.loop import Run, TrainConfig
+from galley.train.loop import Run, TrainConfig, packed_batches
 from galley.train.packing import packed
 from galley.train.workers import Sharded
 
@@ -29,7 +29,8 @@ def work(job: dict, *, device: torch.device) -> None:
     start = Path(job["model"])
     width = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
     model = load_model(start, dtype=width, device=device)
-    run = Run(model, packed(Path(job["data"]), seq_len=config.seq_len), config, state=Path(job["state"]), workers=workers)
+    data = packed(Path(job["data"]), seq_len=config.seq_len)
+    run = Run(model, packed_batches(data, config, workers), config, state=Path(job["state"]), workers=workers)
 
     def whole() -> PreTrainedModel | None:
         weights = workers.full_weights(run.objective)

@@ -7,25 +7,24 @@ Several processes take equal parts of each global batch, so that the mean of the
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from galley.train.loss import next_token_loss
-
 
 class Objective(nn.Module):
-    """The model as ids -> loss: the one forward pass of training, so that FSDP has one root to gather."""
+    """The model as micro-batch -> loss: the one forward pass of training, so that FSDP has one root to gather."""
 
-    def __init__(self, model: PreTrainedModel, *, chunk: int) -> None:
+    def __init__(self, model: PreTrainedModel, loss: Callable[[PreTrainedModel, Any], torch.Tensor]) -> None:
         super().__init__()
-        self.model, self.chunk = model, chunk
+        self.model, self.loss = model, loss
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the mean next-token loss of ids (batch, tokens)."""
-        return next_token_loss(self.model, ids, chunk=self.chunk)
+    def forward(self, part: Any) -> torch.Tensor:
+        """Return the mean loss of a micro-batch."""
+        return self.loss(self.model, part)
 
 
 class Workers:
