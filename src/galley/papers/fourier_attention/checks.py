@@ -39,7 +39,7 @@ def check_paper(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     watch = Stopwatch()
     model = load_model(base, dtype=getattr(torch, spec.dtype))
     prompts = calibration_prompts(model, base=base, corpus=corpus, plan=plan)
-    errors = calibrate(prompts, out=out, plan=plan)
+    errors = calibrate(model, prompts, out=out, plan=plan)
     prompt = prompts[0]
     rows = [
         *push_rows(prompt, plan=plan),
