@@ -73,7 +73,8 @@ def fill(
         return cache
     if method.cache == "kivi":
         residual = max(KIVI_GROUP, layout.local // KIVI_GROUP * KIVI_GROUP)
-        return KiviCache(model.config, nbits=method.nbits, group=min(KIVI_GROUP, head_dim(model.config)), residual=residual).fill(prompt)
+        group = min(KIVI_GROUP, head_dim(model.config))
+        return KiviCache(model.config, nbits=method.nbits, group=group, residual=residual, hold=True).fill(prompt)
     budget = None
     if method.bytes_of is not None:
         key = (method.bytes_of, tokens)
