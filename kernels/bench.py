@@ -1,6 +1,7 @@
 """The bench of all ops, one csv: decode steps against named peers, interleaved in one process; medians.
 
-Source: ours. On a CPU torch runs the steps in float32, on a GPU the Triton kernels do in float16 (which no GPU has run yet).
+Source: ours. On a CPU torch runs the steps in float32, on a GPU the Triton kernels do in float16 (which no GPU has run yet). CPU times are
+the process's own, so that work beside it does not count; with several threads they add up.
 """
 
 from __future__ import annotations
@@ -73,14 +74,16 @@ def ratio_rows(
 
 
 def interleaved(ways: Ways, *, repeats: int, device: str, name: str, warm_up: int = 2) -> dict[str, float]:
-    """Return the median seconds of each way, taken in turns."""
+    """Return the median seconds of each way, taken in turns: wall time on a GPU, CPU time on a CPU."""
     times: dict[str, list[float]] = {way: [] for way in ways}
-    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    cuda = device.startswith("cuda")
+    wait = torch.cuda.synchronize if cuda else lambda: None
+    clock = time.perf_counter if cuda else time.process_time
     for _ in tqdm(range(repeats + warm_up), desc=name, disable=None):
         for way, run in ways.items():
             wait()
-            start = time.perf_counter()
+            start = clock()
             run()
             wait()
-            times[way].append(time.perf_counter() - start)
+            times[way].append(clock() - start)
     return {way: statistics.median(seconds[warm_up:]) for way, seconds in times.items()}

@@ -44,12 +44,13 @@ def test_half_tensors_err_by_half_a_step_and_their_rounding(dtype):
     assert (error <= packed.scale.float() * 0.51 + 16 * torch.finfo(dtype).eps * 10).all()
 
 
+@pytest.mark.parametrize("hold", [False, True])
 @pytest.mark.parametrize("n_prompt", [5, 16, 40, 47])
-def test_a_step_sees_old_keys_by_channel_and_old_values_by_token(n_prompt):
+def test_a_step_sees_old_keys_by_channel_and_old_values_by_token(n_prompt, hold):
     """Slow twin: dense tensors of which the due parts are replaced by what the loops round them to."""
     group, residual, nbits, n = 8, 16, 2, 75
     k, v = (torch.randn(2, 2, n, 16, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
-    layer = KiviLayer(nbits=nbits, group=group, residual=residual)
+    layer = KiviLayer(nbits=nbits, group=group, residual=residual, hold=hold)
     layer.update(k[:, :, :n_prompt], v[:, :, :n_prompt])
     k_old, v_old = n_prompt // residual * residual, max(0, n_prompt - residual)
     for t in range(n_prompt, n):
@@ -63,6 +64,7 @@ def test_a_step_sees_old_keys_by_channel_and_old_values_by_token(n_prompt):
         k_old, v_old = (t + 1) // residual * residual, max(0, t + 1 - residual)  # after the step
         assert layer.keys.shape[2] == t + 1 - k_old and layer.values.shape[2] == t + 1 - v_old
     assert layer.n_visible() == n
+    assert any(x is not None for x in layer.held) == hold and all(x is not h for x in layer.stored() for h in layer.held)
 
 
 def test_keys_by_channel_beat_keys_by_token_when_a_channel_is_large():

@@ -5,7 +5,7 @@ from tiny import tiny_llama
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from galley.artifact import GalleyError
-from galley.caches.palu import PaluCache, decompose, rank_of_energy, rank_within
+from galley.caches.palu import PaluCache, decompose, rank_of_energy, rank_within, second_moments
 from galley.caches.prefill import prefill
 from galley.caches.rope import rope_frequencies, rotate
 from galley.evaluate.cache_bytes import true_bytes
@@ -56,6 +56,30 @@ def test_one_layer_cannot_tell_it_from_low_rank_weights(kind, rank, group_heads)
     # Angles are float64 here and float32 in the model.
     torch.testing.assert_close(ours, want, atol=1e-4, rtol=0)
     assert (ours - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2 with biases"])
+def test_moments_of_a_text_make_the_least_error_on_it(kind):
+    """Slow twin: the weights cut as SVD-LLM does, with the Cholesky factor of the inputs' second moment, in and out again."""
+    model = (tiny_llama(layers=1) if kind == "llama" else qwen2()).double()
+    ids = prompt_ids(model, 80)
+    hidden = []
+    attention = model.model.layers[0].self_attn
+    handle = attention.k_proj.register_forward_pre_hook(lambda m, a: hidden.append(a[0][0]))
+    prompt = prefill(model, ids, window=1)
+    handle.remove()
+    x, rank = hidden[0], 5
+    moments = second_moments(model, [prompt])
+    chol = torch.linalg.cholesky(x.T @ x + 1e-9 * torch.eye(64, dtype=torch.float64))
+    for side, projection in enumerate((attention.k_proj, attention.v_proj)):
+        ours = decompose(model, moments=moments)[0][side].leading(rank, None)
+        alone = decompose(model)[0][side].leading(rank, None)
+        for head, w in enumerate(projection.weight.double().chunk(2)):
+            u, s, vh = torch.linalg.svd(w @ chol, full_matrices=False)
+            theirs = x @ ((u[:, :rank] * s[:rank]) @ vh[:rank] @ torch.linalg.inv(chol)).T
+            y = x @ w.T
+            torch.testing.assert_close(y @ ours[head].double() @ ours[head].double().T, theirs, atol=1e-3, rtol=0)
+            assert (y @ ours[head] @ ours[head].T - y).norm() < 0.99 * (y @ alone[head] @ alone[head].T - y).norm()
 
 
 def test_latents_are_of_keys_before_rope(model):

@@ -34,7 +34,7 @@ Maker = Callable[[Prefill, NeedleItem], Cache]
 
 
 def make_makers(model: PreTrainedModel, errors: Mapping[str, torch.Tensor], plan: Plan) -> dict[str, Maker]:
-    """Return a function per method that fills its cache; `errors` are the calibrated channel errors by mode."""
+    """Return a function per method that fills its cache; `errors` are the calibrated channel errors by mode, and `moments` for Palu."""
     named = {method.name: method for method in plan.methods}
     budgets: dict[tuple[str, int], int] = {}
     decomposed: dict[int, list] = {}
@@ -73,7 +73,8 @@ def fill(
         return cache
     if method.cache == "kivi":
         residual = max(KIVI_GROUP, layout.local // KIVI_GROUP * KIVI_GROUP)
-        return KiviCache(model.config, nbits=method.nbits, group=min(KIVI_GROUP, head_dim(model.config)), residual=residual).fill(prompt)
+        group = min(KIVI_GROUP, head_dim(model.config))
+        return KiviCache(model.config, nbits=method.nbits, group=group, residual=residual, hold=True).fill(prompt)
     budget = None
     if method.bytes_of is not None:
         key = (method.bytes_of, tokens)
@@ -84,7 +85,8 @@ def fill(
             budgets[key] = other.nbytes()
         budget = budgets[key]
     if method.cache == "palu":
-        return palu_cache(model, method, prompt=prompt, budget=budget, decomposed=decomposed).fill(prompt)
+        palu = palu_cache(model, method, prompt=prompt, budget=budget, decomposed=decomposed, moments=errors.get("moments"))
+        return palu.fill(prompt)
     kept = layout.sinks + layout.local if budget is None else tokens_within(budget, prompt, sums=method.cache == "h2o")
     if method.cache == "h2o":
         return H2OCache(model.config, heavy=kept - kept // 2, recent=kept // 2).fill(prompt)
@@ -111,12 +113,20 @@ def fourier_cache(model: PreTrainedModel, method: Method, *, errors: Mapping[str
     )  # fmt: skip
 
 
-def palu_cache(model: PreTrainedModel, method: Method, *, prompt: Prefill, budget: int | None, decomposed: dict[int, list]) -> PaluCache:
+def palu_cache(
+    model: PreTrainedModel,
+    method: Method,
+    *,
+    prompt: Prefill,
+    budget: int | None,
+    decomposed: dict[int, list],
+    moments: torch.Tensor | None,
+) -> PaluCache:
     """Return an empty Palu cache at the method's energy, or at the rank that `budget` bytes allow."""
     n_kv, width = kv_heads(model.config), head_dim(model.config)
     heads = method.group_heads or n_kv
     if heads not in decomposed:
-        decomposed[heads] = decompose(model, group_heads=heads)
+        decomposed[heads] = decompose(model, group_heads=heads, moments=moments)
     if budget is None:
         return PaluCache(model, energy=method.energy, directions=decomposed[heads], hold=True)
     tokens, layers = prompt.ids.shape[1], len(prompt.keys)

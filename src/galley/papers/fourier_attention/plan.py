@@ -35,7 +35,7 @@ class Method(Strict):
     bytes_of: str | None = Field(default=None, description="sink_window, snapkv, pyramidkv, h2o, palu: the method whose bytes it may use")
     nbits: Literal[2, 4] = Field(default=4, description="quantized (HQQ), kivi: bits")
     group_heads: int | None = Field(default=None, ge=1, description="palu: key-value heads decomposed together; default: all of a layer")
-    energy: float = Field(default=0.9, gt=0, lt=1, description="palu without bytes_of: share of the squared singular values that is kept")
+    energy: float = Field(default=0.99, gt=0, lt=1, description="palu without bytes_of: share of the squared singular values that is kept")
     pairs: Literal["low", "high"] = Field(default="low", description="noise: the slow or the fast half of the rotary pairs")
     noise: float = Field(default=1.0, gt=0, description="noise: standard deviations of a channel")
 
