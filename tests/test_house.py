@@ -18,6 +18,7 @@ FLOORS = {
     "caches": 2,
     "kernels": 2,
     "evaluate": 3,
+    "synthesize": 3,
     "train": 3,
     "papers": 4,
     "cli": 5,

@@ -1,0 +1,90 @@
+"""Unit tests as text: asserts, doctests and recorded calls written as one unittest class `TestCases`, a method per test.
+
+A test `assert f(x) == y` becomes `assertEqual(f(x), y)`, so that a failure says both values; an assert inside the class stays an
+assert. Many small methods keep one failure from hiding the others.
+
+Source: the class's name and form are those of arXiv:2406.15877 and arXiv:2502.11460; the rest is ours.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from collections.abc import Sequence
+
+HEAD = "import unittest\n\n\nclass TestCases(unittest.TestCase):\n"
+
+
+def suite(tests: Sequence[str]) -> str:
+    """Return the class with one method a test, each the statements of one test; no tests give an empty class."""
+    methods = [f"    def test_{i:03d}(self):\n{_indented(text)}" for i, text in enumerate(tests)]
+    return HEAD + ("\n".join(methods) if methods else "    pass\n")
+
+
+def number_of(name: str) -> int:
+    """Return which of `suite`'s tests has a method's name, such as 7 for test_007."""
+    return int(name.rsplit("_", 1)[1])
+
+
+def comparison(text: str) -> str | None:
+    """Return an assert as a statement that says both values when it fails; None when it is no single assert.
+
+    `assert a == b` becomes `self.assertEqual(a, b)`; other asserts stay as they are.
+    """
+    try:
+        body = ast.parse(text.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if len(body) != 1 or not isinstance(body[0], ast.Assert):
+        return None
+    test = body[0].test
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+        return f"self.assertEqual({ast.unparse(test.left)}, {ast.unparse(test.comparators[0])})"
+    return ast.unparse(body[0])
+
+
+def calls(text: str, entry_point: str) -> bool:
+    """Return whether a test calls the entry point by its plain name."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == entry_point for n in ast.walk(tree))
+
+
+def renamed(text: str, old: str, new: str) -> str:
+    """Return a test of one function as if it were another's: its calls go to the new name."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == old:
+            node.id = new
+    return ast.unparse(tree)
+
+
+def recorded(entry_point: str, arguments: Sequence[object], expected: object) -> str:
+    """Return the test that a call on plain data gives the expected plain value."""
+    return f"self.assertEqual({entry_point}({', '.join(repr(a) for a in arguments)}), {expected!r})"
+
+
+def doctests(source: str, entry_point: str) -> list[str]:
+    """Return the examples of a function's docstring that call it and print one plain value, as tests; none when there are none."""
+    tree = ast.parse(source)
+    node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == entry_point), None)
+    try:
+        examples = doctest.DocTestParser().get_examples((ast.get_docstring(node) if node else None) or "")
+    except ValueError:
+        return []
+    tests = []
+    for example in examples:
+        if example.exc_msg is None and example.want.strip() and calls(example.source, entry_point):
+            try:
+                value = ast.literal_eval(example.want.strip())
+                ast.parse(example.source.strip(), mode="eval")
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+            tests.append(f"self.assertEqual({example.source.strip()}, {value!r})")
+    return tests
+
+
+def _indented(text: str) -> str:
+    return "".join(f"        {line}\n" if line.strip() else "\n" for line in text.strip("\n").splitlines())
