@@ -174,3 +174,11 @@ def test_a_member_of_a_wheel(tmp_path):
         archive.writestr("x/data.bin", b"inside")
     _extract(wheel, "x/data.bin", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == b"inside"
+
+
+def test_the_member_dot_is_the_archive_itself(tmp_path):
+    wheel = tmp_path / "x-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("x/data.bin", b"inside")
+    _extract(wheel, ".", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == wheel.read_bytes()

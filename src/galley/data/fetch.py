@@ -182,8 +182,12 @@ def _archive(distribution: Distribution, folder: Path) -> Path:
 
 
 def _extract(archive: Path, member: str, out: Path) -> None:
-    """Append one member of a wheel, zip or tar archive to `out`."""
+    """Append one member of a wheel, zip or tar archive to `out`; the member `.` is the archive itself."""
     try:
+        if member == ".":
+            with archive.open("rb") as data, out.open("ab") as target:
+                shutil.copyfileobj(data, target)
+            return
         if archive.suffix in (".whl", ".zip"):
             with zipfile.ZipFile(archive) as unpacked, unpacked.open(member) as data, out.open("ab") as target:
                 shutil.copyfileobj(data, target)

@@ -35,7 +35,7 @@ class Distribution(Strict):
     version: str
     archive_sha256: Sha = Field(description="of the distribution itself, checked before anything of it is unpacked or built")
     sdist: bool = False
-    members: dict[str, str] = Field(min_length=1, description="file name of the source -> path inside the distribution")
+    members: dict[str, str] = Field(min_length=1, description="file name of the source -> path inside the distribution; `.` is all of it")
 
 
 class Package(Distribution):
