@@ -17,6 +17,8 @@ FLOORS = {
     "models": 2,
     "caches": 2,
     "kernels": 2,
+    "sandbox": 2,
+    "llm": 2,
     "evaluate": 3,
     "synthesize": 3,
     "train": 3,

@@ -121,7 +121,7 @@ def search(failures: Sequence[Failure], *, n: int, tries: int, run: Executor, li
     outcomes = iter(run.all(programs))
     proposals = []
     for mine in found:
-        ranked = sorted(((_badness(next(outcomes)), j) for j in range(len(mine))))
+        ranked = sorted((_badness(next(outcomes)), j) for j in range(len(mine)))
         proposals.append([mine[j] for _, j in ranked[:n]])
     return proposals
 

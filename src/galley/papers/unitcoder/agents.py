@@ -93,6 +93,16 @@ class DoctestWriter:
         return [Reply(suite(tests)) if tests else Reply(None, reason="no doctests") for tests in found]
 
 
+class EmptyWriter:
+    """A broken control: a class of no tests, which the authors' rule passes."""
+
+    name = "control:empty"
+
+    def write(self, items: Sequence[Item]) -> list[Reply]:
+        """Return empty classes."""
+        return [Reply(suite([])) for _ in items]
+
+
 class ModelWriter:
     """A language model behind a `galley.llm` backend; one sample at temperature 0.2."""
 

@@ -60,13 +60,13 @@ def _import_statements(tree: ast.Module, *, nested: bool) -> list[ast.Import | a
     return [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
-def _attached(
-    function: Function, statements: list[ast.Import | ast.ImportFrom], *, substring: bool
-) -> tuple[Function, set[str]]:
+def _attached(function: Function, statements: list[ast.Import | ast.ImportFrom], *, substring: bool) -> tuple[Function, set[str]]:
     """Return the function with the authors' import lines, whole statements, and the root modules of the names that it uses."""
     printed = [ast.unparse(node) for node in statements]
     bound = {
-        alias.asname or alias.name: (_full(node, alias), line) for node, line in zip(statements, printed, strict=True) for alias in node.names
+        alias.asname or alias.name: (_full(node, alias), line)
+        for node, line in zip(statements, printed, strict=True)
+        for alias in node.names
     }
     used = sorted({n.id for n in ast.walk(ast.parse(function.source)) if isinstance(n, ast.Name)} & bound.keys())
     if substring:
@@ -90,6 +90,8 @@ def unresolved(code: str) -> set[str]:
     tree = parse(code)
     if tree is None:
         return {"<does not parse>"}
-    bound = {alias.asname or alias.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for alias in n.names}
+    bound = {
+        alias.asname or alias.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for alias in n.names
+    }
     bound |= {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     return global_names(code) - bound - BUILTINS

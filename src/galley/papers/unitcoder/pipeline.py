@@ -4,10 +4,10 @@ arXiv:2502.11460, section 2 and the released pipeline: n = 3 proposals a round, 
 are kept and the rounds stop; else the first executed failure, alone, is the next round's program. One refinement of the first passing
 version, which must pass the same tests or is thrown away.
 
-Deviations, each the authors' behaviour again behind an audit flag: a class of no tests, or one that never calls the function, is no pass
-(`vacuous_pass`); feedback is bounded (`unbounded_feedback`); debugged programs are not searched for words such as "kill", because the sandbox
-holds them (`substring_blacklist`). Ours: an item that the machine cannot run (a missing package) is an `error`, not a failure to debug; the
-first run is not done twice.
+Deviations, each the authors' behaviour again behind an audit flag: a class of no tests, or one that never calls the function, is
+no pass (`vacuous_pass`); feedback is bounded (`unbounded_feedback`); debugged programs are not searched for words such as "kill",
+because the sandbox holds them (`substring_blacklist`). Ours: an item that the machine cannot run (a missing package) is an `error`, not
+a failure to debug; the first run is not done twice.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from galley.synthesize.repair import FEEDBACK, Failure, feedback
 
 AUDITS = ("vacuous_pass", "unbounded_feedback", "substring_blacklist")
 # The released blacklist's words: a plain substring test, so that "skill" is refused with "kill".
-BLACKLIST = ("rm -rf", "os.killpg", "os.kill", "getpwd", "kill", "getpid", "getpgid", "input(", "sys.argv", "os.remove", "os.rmdir", "rmtree",
-             "os.system")  # fmt: skip
+BLACKLIST = ("rm -rf", "os.killpg", "os.kill", "getpwd", "kill", "getpid", "getpgid", "input(", "sys.argv", "os.remove", "os.rmdir",
+             "rmtree", "os.system")  # fmt: skip
 ENVIRONMENT = ("ModuleNotFoundError", "ImportError")
 Row = dict[str, Any]
 
@@ -42,6 +42,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     audits: frozenset[str] = frozenset()
+    stop_at_pass: bool = True  # False is a broken control: what has passed is debugged on
 
 
 def synthesize(
@@ -60,7 +61,7 @@ def synthesize(
         if row["status"] == "passed":
             row["provenance"] = "first_pass"
     for number in range(settings.rounds):
-        failing = [row for row in live if row["status"] == "failed"]
+        failing = [row for row in live if row["status"] == "failed" or (row["status"] == "passed" and not settings.stop_at_pass)]
         _debug_round(failing, number, debugger=debugger, run=run, settings=settings)
     if refiner is not None:
         _refine([row for row in live if row["status"] == "passed"], refiner=refiner, run=run, settings=settings)
@@ -72,9 +73,9 @@ def synthesize(
 
 def _new_row(item: Item, *, writer: Writer, debugger: Debugger, refiner: Refiner | None, settings: Settings) -> Row:
     return {
-        "id": item.id, "origin": item.origin, "entry_point": item.entry_point, "original": item.code, "code": item.code, "tests": None,
-        "status": "failed", "reason": "", "provenance": "", "refined": False, "refinement": None, "tests_run": 0, "entry_calls": 0, "passes": [],
-        "rounds": [], "writer": writer.name, "debugger": debugger.name, "refiner": refiner.name if refiner else "", "prompts": {},
+        "id": item.id, "origin": item.origin, "entry_point": item.entry_point, "original": item.code, "code": item.code,
+        "tests": None, "status": "failed", "reason": "", "provenance": "", "refined": False, "refinement": None,
+        "tests_run": 0, "entry_calls": 0, "passes": [], "rounds": [], "writer": writer.name, "debugger": debugger.name, "refiner": refiner.name if refiner else "", "prompts": {},
         "seed": settings.seed, "limits": asdict(settings.limits), "audits": sorted(settings.audits), "isolation": "",
     }  # fmt: skip
 
@@ -136,12 +137,12 @@ def _debug_round(failing: Sequence[Row], number: int, *, debugger: Debugger, run
         good = [t for t in mine if passed(t[2], audits=settings.audits)]
         row["rounds"].append({
             "round": number + 1, "input": digest(row["code"]), "input_reason": row["reason"],
-            "proposals": [{"digest": digest(code), "how": how, "verdict": o.verdict, "passed": passed(o, audits=settings.audits), "prompt": key}
-                          for code, how, o, key in mine],
+            "proposals": [{"digest": digest(code), "how": how, "verdict": o.verdict, "passed": passed(o, audits=settings.audits),
+                           "prompt": key} for code, how, o, key in mine],
         })  # fmt: skip
         if good:
             code, _, outcome, _ = good[0]
-            row.update(status="passed", provenance="debugged", code=code, passes=[t[0] for t in good[: settings.keep]], reason="",
+            row.update(status="passed", provenance=row["provenance"] or "debugged", code=code, passes=[t[0] for t in good[: settings.keep]], reason="",
                        tests_run=outcome.tests_run, entry_calls=outcome.entry_calls)  # fmt: skip
         elif mine:
             row.update(code=mine[0][0], outcome=mine[0][2], reason=mine[0][2].verdict)
@@ -182,6 +183,8 @@ def faults(rows: Iterable[Row], *, n_input: int, settings: Settings) -> list[str
         if row["id"] in seen:
             found.append(f"{row['id']}: twice")
         seen.add(row["id"])
+        if row["status"] == "passed" and row["provenance"] == "first_pass" and row["rounds"]:
+            found.append(f"{row['id']}: a round after a pass")
         if row["status"] != "passed" and (row["provenance"] or row["refined"]):
             found.append(f"{row['id']}: {row['status']}, but with a provenance")
         for record in row["rounds"]:
