@@ -1,1 +1,1 @@
-"""Making data by running programs: single edits, repairs, unit tests, oracles, a stream that resumes. Source: ours."""
+"""Sampling and verification pipelines that make training data by running programs. Source: ours."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -64,28 +65,56 @@ def train(
     With `state`, every `state_every` steps are kept there and a later call goes on from them;
     `on_step(step, model)` is called after the steps in `at_steps`.
     """
-    if config.dtype not in ("float32", "bfloat16", "autocast"):
-        raise GalleyError(f"training.dtype is {config.dtype!r}; allowed: float32, bfloat16, autocast")
     if data.shape[1] != config.seq_len:
         raise GalleyError(f"training.seq_len is {config.seq_len}, but the data is packed to {data.shape[1]}")
+
+    def parts_of(step: int) -> list[torch.Tensor]:
+        ids = batch(data, step=step, batch_size=config.batch_size * config.accumulate, seed=config.seed)
+        return list(ids.to(model.device).split(config.batch_size))
+
+    return run_steps(
+        model, config, parts_of=parts_of, loss_of=lambda part: next_token_loss(model, part, chunk=config.chunk) / config.accumulate,
+        tokens_of=lambda part: part.numel(), data_key=[list(data.shape), int(data.sum())], state=state, on_step=on_step,
+        at_steps=at_steps,
+    )  # fmt: skip
+
+
+def run_steps(
+    model: PreTrainedModel,
+    config: TrainConfig,
+    *,
+    parts_of: Callable[[int], Sequence[Any]],
+    loss_of: Callable[[Any], torch.Tensor],
+    tokens_of: Callable[[Any], int],
+    data_key: Any,
+    state: Path | None = None,
+    on_step: Callable[[int, PreTrainedModel], None] | None = None,
+    at_steps: Iterable[int] = (),
+) -> pd.DataFrame:
+    """Train `model` in place: a step's loss is the sum of `loss_of(part)` over `parts_of(step)`, its micro-batches.
+
+    `parts_of` is a pure function of the step, and `data_key` says what it draws from, so that a kept state is only of the same run.
+    """
+    if config.dtype not in ("float32", "bfloat16", "autocast"):
+        raise GalleyError(f"training.dtype is {config.dtype!r}; allowed: float32, bfloat16, autocast")
     points = set(at_steps)
     model.to(torch.bfloat16 if config.dtype == "bfloat16" else torch.float32)
     params = _trainable(model, config.trainable)
     optimizer = torch.optim.AdamW(params, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True)
-    key = digest([asdict(config), list(data.shape), int(data.sum())])
+    key = digest([asdict(config), data_key])
     first, log = _resume(model, optimizer, state=state, key=key)
     model.train()
     for step in tqdm(range(first, config.steps), initial=first, total=config.steps, desc="train", disable=None):
         factor = warmup_stable_decay(step, steps=config.steps, warmup=config.warmup_steps, decay=config.decay_steps)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * factor
-        ids = batch(data, step=step, batch_size=config.batch_size * config.accumulate, seed=config.seed).to(model.device)
-        loss = 0.0
-        for part in ids.split(config.batch_size):
+        loss, tokens = 0.0, 0
+        for part in parts_of(step):
             with torch.autocast(model.device.type, torch.bfloat16, enabled=config.dtype == "autocast"):
-                part_loss = next_token_loss(model, part, chunk=config.chunk) / config.accumulate
+                part_loss = loss_of(part)
             part_loss.backward()
             loss += part_loss.item()
+            tokens += tokens_of(part)
         norm = torch.nn.utils.clip_grad_norm_(params, config.clip, foreach=True)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -95,7 +124,7 @@ def train(
                 "loss": loss,
                 "lr": config.lr * factor,
                 "grad_norm": norm.item(),
-                "tokens": ids.numel(),
+                "tokens": tokens,
             }
         )
         if on_step is not None and step + 1 in points:
@@ -132,8 +161,11 @@ def micro_batches(tokens_per_step: int | None, *, seq_len: int, batch_size: int,
 def next_token_loss(model: PreTrainedModel, ids: torch.Tensor, *, chunk: int = 256) -> torch.Tensor:
     """Return the mean next-token cross-entropy (nats) of ids (batch, tokens), logits made chunk by chunk."""
     hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
-    targets = ids[:, 1:].flatten()
-    head = model.lm_head
+    return head_loss(model.lm_head, hidden, ids[:, 1:].flatten(), chunk=chunk)
+
+
+def head_loss(head: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, *, chunk: int = 256) -> torch.Tensor:
+    """Return the mean cross-entropy (nats) of a linear head on hidden (tokens, d) against targets (tokens,)."""
     if len(targets) * head.out_features <= 2**24 or head.bias is not None or not torch.is_grad_enabled():
         return F.cross_entropy(head(hidden).float(), targets)
     weight = head.weight
