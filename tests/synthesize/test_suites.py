@@ -1,6 +1,6 @@
 import unittest
 
-from galley.synthesize.suites import calls, comparison, doctests, recorded, renamed, suite, number_of
+from galley.synthesize.suites import calls, comparison, doctests, number_of, recorded, renamed, suite
 
 DOUBLE = '''
 def double(x):

@@ -1,7 +1,7 @@
 """A corpus through a worker, batch by batch: rows are appended in input order, memory holds one batch, a kill costs at most that batch.
 
-The rows file is the state: as many inputs are done as it has whole lines. A batch's executions have their own journal (executor.py), so
-that a program that had ended is not run again even if its batch had not. Rows must not depend on how inputs fall into batches.
+The rows file is the state: as many inputs are done as it has whole lines. A batch's executions have a journal of their own (executor.py),
+so that a program that had ended is not run again even if its batch had not. Rows must not depend on how inputs fall into batches.
 
 Source: ours.
 """

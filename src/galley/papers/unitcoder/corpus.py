@@ -88,6 +88,7 @@ def filter_rows(name: str, kept: Sequence[Function], counts: Counter[str], *, al
         count(name, "filter", "input", counts["input"]),
         count(name, "filter", "unparsable_files", counts["unparsable"]),
         count(name, "filter", "unaccounted", abs(counts["input"] - sum(reasons.values()))),
+        count(f"control:{name}:kept_uncounted", "filter", "unaccounted", abs(counts["input"] - sum(reasons.values()) + reasons.get("kept", 0))),
         count(name, "filter", "ids_twice", len(kept) - len({f.id for f in kept})),
         count(name, "filter", "imports_twice", sum(len(set(f.imports)) < len(f.imports) for f in kept)),
         count(name, "filter", "unbound_names", sum(bool(unresolved(program(f))) for f in kept)),

@@ -28,6 +28,7 @@ from galley.papers.unitcoder.synthesis import settings_of
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Program, UnitTests
 from galley.synthesize.executor import Executor
+from galley.synthesize.journal import Journal
 from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.stream import read_rows, stream
 from galley.synthesize.suites import comparison, renamed, suite
@@ -64,11 +65,19 @@ def run_debugging(*, sources: Path, out: Path, plan: Plan, scale: str, workers: 
         key = digest([code_digest(__name__), plan.model_dump()])
         rows = [count("search", BENCHMARK, "programs", len(items)), count("search", BENCHMARK, "problems", len(problems))]
         for name in ("search", "drawn"):
-            run = Executor(sandbox, journal=out / "state" / key / f"{name}.executions.jsonl")
+            run = Executor(sandbox, journal=Journal(out / "state" / key / f"{name}.sqlite"))
             debugger: Debugger = GivenPrograms("drawn", drawn)
             if name == "search":
                 debugger = SearchDebugger(tries=plan.pipeline.tries, run=run, limits=settings.limits)
-            made = through(items, problems, debugger=debugger, run=run, settings=settings, batch=plan.pipeline.batch, rows=out / "state" / key / f"{name}.jsonl")
+            made = through(
+                items,
+                problems,
+                debugger=debugger,
+                run=run,
+                settings=settings,
+                batch=plan.pipeline.batch,
+                rows=out / "state" / key / f"{name}.jsonl",
+            )
             rows.append(count(name, BENCHMARK, "broken_invariants", len(faults(made, n_input=len(items), settings=settings))))
             rows += debug_rows(made, problems, name=name, rounds=settings.rounds, run=plain)
         rows += permuted_rows(items, problems, run=plain, settings=settings, seed=plan.data_seed)
@@ -144,7 +153,9 @@ def debug_rows(rows: Sequence[Row], problems: Mapping[str, Problem], *, name: st
 def hidden_verdicts(rows: Sequence[Row], problems: Mapping[str, Problem], *, run: Executor) -> list[bool]:
     """Return whether each row's program passes the hidden asserts and gives the reference's answers on MBPP+'s inputs."""
     mine = [problems[task_of(row["id"])] for row in rows]
-    asserts = run.all([Program(row["id"], kept_code(row), UnitTests(suite(p.hidden), p.entry_point)) for row, p in zip(rows, mine, strict=True)])
+    asserts = run.all(
+        [Program(row["id"], kept_code(row), UnitTests(suite(p.hidden), p.entry_point)) for row, p in zip(rows, mine, strict=True)]
+    )
     pairs = [(n, p.plus) for n, p in enumerate(mine) if p.plus is not None]
     outcomes = run.all([Program(str(n), kept_code(rows[n]), Calls(task.entry_point, task.inputs)) for n, task in pairs])
     plus = {n: all(passes(task, outcome)) for (n, task), outcome in zip(pairs, outcomes, strict=True)}

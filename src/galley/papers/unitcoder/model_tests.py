@@ -55,7 +55,9 @@ def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers
     if missing:
         rows: Rows = [absent("model_tests", BENCHMARK, metric, f"{missing[0]} is not there", model=MODEL, setting=f"k={k}")
                       for metric in ("precision", "coverage") for k in DRAWS]  # fmt: skip
-        rows += [absent(m, BENCHMARK, "total_yield", f"{missing[0]} is not there", model=MODEL) for m in ("permuted_asserts", "own_asserts")]
+        rows += [
+            absent(m, BENCHMARK, "total_yield", f"{missing[0]} is not there", model=MODEL) for m in ("permuted_asserts", "own_asserts")
+        ]
         with atomic_path(out / "programs.jsonl") as part:
             part.write_text("")
         finish(rows, stage="model_tests", out=out, plan=plan, scale=scale, watch=watch, backend="none")
@@ -70,8 +72,7 @@ def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers
     with atomic_path(out / "programs.jsonl") as part, part.open("w", encoding="utf-8") as handle:
         for s in solved:
             for n, code in enumerate(programs[s.task.id]):
-                row = {"task_id": s.task.id, "entry_point": s.task.entry_point, "code": code, "right": s.right[n], "passed": sum(s.passes[n]),
-                       "asserts": len(s.asserts)}  # fmt: skip
+                row = {"task_id": s.task.id, "entry_point": s.task.entry_point, "code": code, "right": s.right[n], "passes": list(s.passes[n])}
                 handle.write(json.dumps(row) + "\n")
 
 
@@ -122,7 +123,9 @@ def cut(completion: str) -> str:
     return STOPS.split(completion)[0] + "\n"
 
 
-def passed_asserts(codes: Sequence[str], asserts: Sequence[str], entry_point: str, *, run: Executor, limits: Limits) -> tuple[tuple[bool, ...], ...]:
+def passed_asserts(
+    codes: Sequence[str], asserts: Sequence[str], entry_point: str, *, run: Executor, limits: Limits
+) -> tuple[tuple[bool, ...], ...]:
     """Return which asserts each program passes; a run that did not come to its end is done again one assert at a time."""
     if not asserts:
         return tuple(() for _ in codes)
@@ -159,7 +162,7 @@ def report(solved: Sequence[Solved], *, plan: Plan) -> Rows:
     for method, chosen in (("model_tests", "passes"), ("reference_tests", "recorded")):
         for k in DRAWS:
             rows += draw_rows(solved, chosen=chosen, k=k, draws=plan.model_tests.draws, seed=plan.data_seed, method=method)
-    for method, chosen in (("permuted_asserts", "permuted"), ("own_asserts", "passes")):
+    for method, chosen in (("permuted_asserts", "permuted"), ("own_asserts", "passes"), ("reference_asserts", "recorded")):
         kept = sum(all(v) for s in solved for v in getattr(s, chosen) if v)
         rows.append(count(method, BENCHMARK, "total_yield", kept / sum(len(s.right) for s in solved), unit="fraction", model=MODEL))
     return rows
@@ -189,7 +192,10 @@ def draw_rows(solved: Sequence[Solved], *, chosen: str, k: int, draws: int, seed
     if method == "model_tests":
         total = {s.task.id: float(len(s.right)) for s in solved}
         rows += ratio_rows(base, total, method="control:random", metric="precision", **common)
-        rows += [{**common, "method": "control:random", "metric": "coverage", "unit": "fraction", "item_id": s.task.id, "score": 1.0} for s in solved]
+        rows += [
+            {**common, "method": "control:random", "metric": "coverage", "unit": "fraction", "item_id": s.task.id, "score": 1.0}
+            for s in solved
+        ]
     return rows
 
 

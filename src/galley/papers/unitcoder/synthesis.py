@@ -36,6 +36,7 @@ from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Program, UnitTests
 from galley.synthesize.edits import mutants
 from galley.synthesize.executor import Executor
+from galley.synthesize.journal import Journal
 from galley.synthesize.oracles import Task, passes
 from galley.synthesize.stream import read_rows, stream
 from galley.synthesize.suites import recorded
@@ -56,7 +57,7 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
         functions = {row["id"]: row for row in read_rows(corpus)}
         tasks = corpus_tasks(functions, plan=plan, run=plain)
         items = list(with_faults(tasks, seed=plan.data_seed))
-        run = Executor(sandbox, journal=out / "state" / key / "executions.jsonl")
+        run = Executor(sandbox, journal=Journal(out / "state" / key / "executions.sqlite"))
         search = SearchDebugger(tries=plan.pipeline.tries, run=run, limits=limits)
         shown = GivenTests("recorded", {i.id: shown_tests(tasks[task_of(i.id)]) for i in items})
         rows_file = out / "state" / key / "rows.jsonl"
@@ -203,9 +204,10 @@ def control_rows(items: Sequence[Item], *, writer: Writer, debugger: Debugger, r
     return [
         count("control:no_stop", "pipeline", "rounds_after_pass", later),
         count("released:vacuous_pass", "pipeline", "fewest_tests", min((row["tests_run"] for row in passed), default=1)),
+        count("released:vacuous_pass", "pipeline", "fewest_calls", min((row["entry_calls"] for row in passed), default=1)),
         count("released:vacuous_pass", "pipeline", "passed_without_tests", len(passed)),
         count("pipeline", "pipeline", "passed_without_tests", sum(row["status"] == "passed" for row in strict)),
-        count("control:renaming", "pipeline", "polished_rows", sum(row["refined"] for row in renamed)),
+        count("renaming_refiner", "pipeline", "polished_rows", sum(row["refined"] for row in renamed)),
         count("control:blind_refinement", "pipeline", "failing_again", failing_again(blind_rows, run=run, settings=settings)),
     ]
 
