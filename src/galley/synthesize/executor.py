@@ -49,7 +49,11 @@ class Executor:
             if self.journal is not None:
                 self.journal.put(outcome.id, json.dumps(_plain(outcome)))
             self.isolation = outcome.isolation
+            self.ended(outcome)
         return [dataclasses.replace(found[key], id=program.id) for key, program in zip(keys, programs, strict=True)]
+
+    def ended(self, outcome: Outcome) -> None:
+        """Called when an execution has ended and is on record; its id is the program's key."""
 
     def forget(self) -> None:
         """Empty the journal: its rows are written."""

@@ -77,18 +77,19 @@ def corpus_files(sources: Path, plan: Plan) -> Iterator[File]:
 
 
 def filter_rows(name: str, kept: Sequence[Function], counts: Counter[str], *, allowed: Sequence[str], audits: Sequence[str]) -> Rows:
-    """E5: counts by reason, and what must be 0: items lost, ids twice, functions with names that nothing binds, and changes on a second pass."""
+    """E5: counts by reason, and what must be 0: items lost, ids twice, names that nothing binds, changes on a second pass."""
     changed = 0
     for f in kept:
         again = filter_file(program(f), origin=f.origin, package=f.package, allowed=allowed, audits=audits, counts=Counter())
         changed += [(g.name, parsed(g.source), sorted(g.imports)) for g in again] != [(f.name, parsed(f.source), sorted(f.imports))]
     reasons = {k: n for k, n in counts.items() if k not in ("input", "unparsable")}
+    lost = counts["input"] - sum(reasons.values())
     return [
         *(count(name, "filter", f"dropped:{k}" if k != "kept" else "kept", n) for k, n in sorted(reasons.items())),
         count(name, "filter", "input", counts["input"]),
         count(name, "filter", "unparsable_files", counts["unparsable"]),
-        count(name, "filter", "unaccounted", abs(counts["input"] - sum(reasons.values()))),
-        count(f"control:{name}:kept_uncounted", "filter", "unaccounted", abs(counts["input"] - sum(reasons.values()) + reasons.get("kept", 0))),
+        count(name, "filter", "unaccounted", abs(lost)),
+        count(f"control:{name}:kept_uncounted", "filter", "unaccounted", abs(lost + reasons.get("kept", 0))),
         count(name, "filter", "ids_twice", len(kept) - len({f.id for f in kept})),
         count(name, "filter", "imports_twice", sum(len(set(f.imports)) < len(f.imports) for f in kept)),
         count(name, "filter", "unbound_names", sum(bool(unresolved(program(f))) for f in kept)),

@@ -72,7 +72,8 @@ def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers
     with atomic_path(out / "programs.jsonl") as part, part.open("w", encoding="utf-8") as handle:
         for s in solved:
             for n, code in enumerate(programs[s.task.id]):
-                row = {"task_id": s.task.id, "entry_point": s.task.entry_point, "code": code, "right": s.right[n], "passes": list(s.passes[n])}
+                row = {"task_id": s.task.id, "entry_point": s.task.entry_point, "code": code, "right": s.right[n]}
+                row["passes"] = list(s.passes[n])
                 handle.write(json.dumps(row) + "\n")
 
 
@@ -156,8 +157,8 @@ def report(solved: Sequence[Solved], *, plan: Plan) -> Rows:
         ),
         count("model_tests", BENCHMARK, "solutions", sum(len(s.right) for s in solved), model=MODEL),
         count("model_tests", BENCHMARK, "tasks", len(solved), model=MODEL),
-        *({"model": MODEL, "method": "reference", "benchmark": BENCHMARK, "metric": "right_asserts", "unit": "fraction", "item_id": s.task.id,
-           "score": 1.0} for s in solved),
+        *({"model": MODEL, "method": "reference", "benchmark": BENCHMARK, "metric": "right_asserts", "unit": "fraction",
+           "item_id": s.task.id, "score": 1.0} for s in solved),
     ]  # fmt: skip
     for method, chosen in (("model_tests", "passes"), ("reference_tests", "recorded")):
         for k in DRAWS:

@@ -75,7 +75,8 @@ def _new_row(item: Item, *, writer: Writer, debugger: Debugger, refiner: Refiner
     return {
         "id": item.id, "origin": item.origin, "entry_point": item.entry_point, "original": item.code, "code": item.code,
         "tests": None, "status": "failed", "reason": "", "provenance": "", "refined": False, "refinement": None,
-        "tests_run": 0, "entry_calls": 0, "passes": [], "rounds": [], "writer": writer.name, "debugger": debugger.name, "refiner": refiner.name if refiner else "", "prompts": {},
+        "tests_run": 0, "entry_calls": 0, "passes": [], "rounds": [],
+        "writer": writer.name, "debugger": debugger.name, "refiner": refiner.name if refiner else "", "prompts": {},
         "seed": settings.seed, "limits": asdict(settings.limits), "audits": sorted(settings.audits), "isolation": "",
     }  # fmt: skip
 
@@ -142,8 +143,8 @@ def _debug_round(failing: Sequence[Row], number: int, *, debugger: Debugger, run
         })  # fmt: skip
         if good:
             code, _, outcome, _ = good[0]
-            row.update(status="passed", provenance=row["provenance"] or "debugged", code=code, passes=[t[0] for t in good[: settings.keep]], reason="",
-                       tests_run=outcome.tests_run, entry_calls=outcome.entry_calls)  # fmt: skip
+            row.update(status="passed", provenance=row["provenance"] or "debugged", code=code, reason="",
+                       passes=[t[0] for t in good[: settings.keep]], tests_run=outcome.tests_run, entry_calls=outcome.entry_calls)  # fmt: skip
         elif mine:
             row.update(code=mine[0][0], outcome=mine[0][2], reason=mine[0][2].verdict)
 
