@@ -26,9 +26,7 @@ def test_all_shown_pairs_must_agree():
     assert not any(kind.startswith("transform") for kind in first(failure("def pairs(x):\n    return x\n", failures=both), 99))
 
 
-@pytest.mark.parametrize(
-    ("name", "line"), [("math", "import math"), ("Counter", "from collections import Counter")]
-)
+@pytest.mark.parametrize(("name", "line"), [("math", "import math"), ("Counter", "from collections import Counter")])
 def test_missing_names_are_imported(name, line):
     said = failure(f"def pairs(x):\n    return {name}(x)\n", exception="NameError", message=f"name '{name}' is not defined")
     edit = next(candidates(said))

@@ -14,6 +14,8 @@ def double(x):
     Traceback (most recent call last):
     TypeError
     >>> y = 3
+    >>> double(y)
+    6
     """
     return x * 2
 '''
@@ -41,7 +43,7 @@ def test_no_tests_are_an_empty_class():
 
 def test_doctests_that_print_a_value_become_tests():
     found = doctests(DOUBLE, "double")
-    assert found == ["self.assertEqual(double(2), 4)", "self.assertEqual(double('ab'), 'abab')"]
+    assert found == ["self.assertEqual(double(2), 4)", "self.assertEqual(double('ab'), 'abab')", "y = 3\nself.assertEqual(double(y), 6)"]
     assert run(DOUBLE, suite(found)).wasSuccessful()
 
 

@@ -74,15 +74,20 @@ def doctests(source: str, entry_point: str) -> list[str]:
         examples = doctest.DocTestParser().get_examples((ast.get_docstring(node) if node else None) or "")
     except ValueError:
         return []
-    tests = []
+    tests, setup = [], ""
     for example in examples:
-        if example.exc_msg is None and example.want.strip() and calls(example.source, entry_point):
+        source, want = example.source.strip(), example.want.strip()
+        if example.exc_msg is not None:
+            continue
+        if not want and not calls(source, entry_point):
+            setup += source + "\n"  # imports and values that later examples use
+        elif want and calls(source, entry_point):
             try:
-                value = ast.literal_eval(example.want.strip())
-                ast.parse(example.source.strip(), mode="eval")
+                value = ast.literal_eval(want)
+                ast.parse(source, mode="eval")
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 continue
-            tests.append(f"self.assertEqual({example.source.strip()}, {value!r})")
+            tests.append(f"{setup}self.assertEqual({source}, {value!r})")
     return tests
 
 

@@ -5,7 +5,7 @@ import pytest
 from galley.papers.unitcoder.package_filter import AUDITS, filter_file, program, unresolved
 from galley.papers.unitcoder.packages import AUTHORS, CONTROL, bigcodebench_roots
 
-FILE = '''
+FILE = """
 import re
 import tempfile
 from os import path, remove
@@ -51,7 +51,7 @@ def outer(x):
 
 def constant():
     return 1
-'''
+"""
 SHAPES = {"no_return", "import_inside", "nested_function", "no_arguments"}
 
 

@@ -39,10 +39,13 @@ def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: st
     watch = Stopwatch()
     limits = limits_of(plan)
     rows: Rows = []
-    with Sandbox(workers=workers, limits=limits) as sandbox:
+    with (
+        Sandbox(workers=workers, limits=limits) as sandbox,
+        Sandbox(workers=workers, limits=limits, hash_seed=plan.data_seed + 1) as other,
+    ):
         run = Executor(sandbox)
         for name in plan.mutants.benchmarks:
-            tasks = mutation_tasks(name, corpus=corpus, sources=sources, plan=plan, run=run)
+            tasks = mutation_tasks(name, corpus=corpus, sources=sources, plan=plan, run=run, again=Executor(other))
             if not tasks:
                 rows += [absent("mutants", name, "precision", "humaneval_plus is not there", setting=f"k={k}") for k in DRAWS]
                 continue
@@ -58,14 +61,14 @@ def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: st
         finish(rows, stage="mutants", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation)
 
 
-def mutation_tasks(name: str, *, corpus: Path, sources: Path, plan: Plan, run: Executor) -> list[Task]:
+def mutation_tasks(name: str, *, corpus: Path, sources: Path, plan: Plan, run: Executor, again: Executor) -> list[Task]:
     """Return tasks with answered inputs: functions of the corpus, or HumanEval+ (base inputs first); none where its source is absent."""
     wanted, limits = plan.mutants, limits_of(plan)
     if name == "corpus":
         functions = {row["id"]: row for row in read_rows(corpus)}
         sizes = {"functions": wanted.tasks, "inputs": wanted.inputs}
         other = plan.model_copy(update={"pipeline": plan.pipeline.model_copy(update=sizes), "data_seed": plan.data_seed + 1})
-        return list(corpus_tasks(functions, plan=other, run=run).values())
+        return list(corpus_tasks(functions, plan=other, run=run, again=again).values())
     if not present(sources / "humaneval_plus"):
         return []
     tasks = []

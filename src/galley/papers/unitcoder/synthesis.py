@@ -37,7 +37,7 @@ from galley.sandbox.types import Calls, Program, UnitTests
 from galley.synthesize.edits import mutants
 from galley.synthesize.executor import Executor
 from galley.synthesize.journal import Journal
-from galley.synthesize.oracles import Task, passes
+from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.stream import read_rows, stream
 from galley.synthesize.suites import recorded
 from galley.synthesize.typed_inputs import typed_tasks
@@ -52,10 +52,13 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
     limits = limits_of(plan)
     key = digest([code_digest(__name__), plan.model_dump()])
     settings = settings_of(plan)
-    with Sandbox(workers=workers, limits=limits) as sandbox:
+    with (
+        Sandbox(workers=workers, limits=limits) as sandbox,
+        Sandbox(workers=workers, limits=limits, hash_seed=plan.data_seed + 1) as fresh,
+    ):
         plain = Executor(sandbox)
         functions = {row["id"]: row for row in read_rows(corpus)}
-        tasks = corpus_tasks(functions, plan=plan, run=plain)
+        tasks = corpus_tasks(functions, plan=plan, run=plain, again=Executor(fresh))
         items = list(with_faults(tasks, seed=plan.data_seed))
         run = Executor(sandbox, journal=Journal(out / "state" / key / "executions.sqlite"))
         search = SearchDebugger(tries=plan.pipeline.tries, run=run, limits=limits)
@@ -77,11 +80,9 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
             *self_recorded_rows(items, tasks=tasks, run=plain, settings=settings),
             *control_rows(items[:SUBSET], writer=shown, debugger=search, run=plain, settings=settings),
             *doctest_rows(functions, run=plain, settings=settings),
+            *again_rows(rows, run=Executor(fresh), settings=settings),
         ]
-        isolation = run.isolation or plain.isolation
-    with Sandbox(workers=workers, limits=limits, hash_seed=plan.data_seed + 1) as fresh:
-        report += again_rows(rows, run=Executor(fresh), settings=settings)
-    finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=isolation)
+    finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
 
 
 def settings_of(plan: Plan) -> Settings:
@@ -90,15 +91,22 @@ def settings_of(plan: Plan) -> Settings:
     return Settings(rounds=p.rounds, proposals=p.proposals, keep=p.keep, limits=limits_of(plan), seed=plan.data_seed)
 
 
-def corpus_tasks(functions: Mapping[str, Row], *, plan: Plan, run: Executor) -> dict[str, Task]:
-    """Return up to `pipeline.functions` tasks of the corpus, drawn by the seed, that answer all that they are asked."""
+def corpus_tasks(functions: Mapping[str, Row], *, plan: Plan, run: Executor, again: Executor) -> dict[str, Task]:
+    """Return up to `pipeline.functions` tasks of the corpus, drawn by the seed, that answer all that they are asked.
+
+    `again` runs them in another sandbox under another hash seed: functions that answer otherwise there (the time, the order of a set)
+    are left out.
+    """
     order = sorted(functions)
     random.Random(plan.data_seed).shuffle(order)
-    limits, wanted, tasks = limits_of(plan), plan.pipeline.functions, {}
+    limits, wanted, n, tasks = limits_of(plan), plan.pipeline.functions, plan.pipeline.inputs, dict[str, Task]()
     for at in range(0, len(order), 2 * wanted):
         chunk = [(i, functions[i]["code"], functions[i]["entry_point"]) for i in order[at : at + 2 * wanted]]
-        found = typed_tasks(chunk, inputs=2 * plan.pipeline.inputs, least=plan.pipeline.inputs, run=run, limits=limits, seed=plan.data_seed)
-        tasks |= {t.id: replace(t, inputs=t.inputs[: plan.pipeline.inputs], expected=t.expected[: plan.pipeline.inputs]) for t in found}
+        found = typed_tasks(chunk, inputs=2 * n, least=n, run=run, limits=limits, seed=plan.data_seed)
+        found = [replace(t, inputs=t.inputs[:n], expected=t.expected[:n]) for t in found]
+        second = answered(found, run=again, limits=limits)
+        same = {t.id: t.expected for t in second}
+        tasks |= {t.id: t for t in found if same.get(t.id) == t.expected}
         if len(tasks) >= wanted:
             break
     return dict(list(tasks.items())[:wanted])
