@@ -1,5 +1,7 @@
 import unittest
 
+from galley.sandbox.pool import Sandbox
+from galley.sandbox.types import Limits, Program, UnitTests
 from galley.synthesize.suites import calls, comparison, doctests, number_of, recorded, renamed, suite
 
 DOUBLE = '''
@@ -50,5 +52,14 @@ def test_doctests_that_print_a_value_become_tests():
 def test_recorded_and_renamed_calls():
     assert recorded("f", [1, "a"], (2,)) == "self.assertEqual(f(1, 'a'), (2,))"
     assert renamed("assert f(1) == f(2)", "f", "g") == "assert g(1) == g(2)"
+    assert recorded("f", [1], float("inf")) is None and recorded("f", [10**5000], 1) is None and recorded("f", [set()], frozenset({1}))
     assert calls("assert f(1) == 2", "f") and not calls("assert g.f(1)", "f") and not calls("assert f(", "f")
     assert comparison("x = 1") is None and comparison("assert f(") is None and comparison("assert f(1), 'why'") == "assert f(1), 'why'"
+
+
+def test_a_test_that_loops_is_interrupted_and_the_others_run():
+    limits = Limits(cpu_s=3, wall_s=20, memory_mb=256)
+    tests = suite([f"self.assertEqual(f({x}), {x})" for x in (0, 1, 2)], test_cpu_s=0.2)
+    with Sandbox(limits=limits) as sandbox:
+        outcome = sandbox.run(Program("x", "def f(x):\n    while x == 1:\n        pass\n    return x\n", UnitTests(tests, "f")))
+    assert outcome.tests_run == 3 and [number_of(name) for name, _ in outcome.failures] == [1]

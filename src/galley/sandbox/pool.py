@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import selectors
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from typing import Any
 
 from galley.artifact import GalleyError
 from galley.sandbox import plain
-from galley.sandbox.outcome import outcome_of
+from galley.sandbox.judge import Reply, judge
 from galley.sandbox.types import Calls, Limits, Outcome, Program, Stdin
 from galley.sandbox.worker import Worker
 
@@ -30,7 +31,7 @@ STORED_BYTES = 64 << 20  # inputs that a runner keeps
 @dataclasses.dataclass
 class _Lane:
     worker: Worker
-    sent: deque[tuple[int, Program]] = dataclasses.field(default_factory=deque)
+    sent: deque[tuple[int, Program, Reply]] = dataclasses.field(default_factory=deque)
     since: float = 0.0
 
 
@@ -120,7 +121,7 @@ class Sandbox:
         return following
 
     def _newest(self, following: int, waiting: dict[int, Outcome]) -> int:
-        return max([following, *waiting, *(number for lane in self._lanes for number, _ in lane.sent)])
+        return max([following, *waiting, *(number for lane in self._lanes for number, _, _ in lane.sent)])
 
     def _free(self) -> _Lane | None:
         lane = min(self._lanes, key=lambda lane: len(lane.sent))
@@ -134,10 +135,11 @@ class Sandbox:
             fields["stored"] = self._store(lane.worker, do.inputs)
         elif isinstance(do, Stdin):
             fields["inputs"] = list(do.inputs)
-        job = {"id": number, "kind": type(do).__name__, "code": program.code, "do": fields, "limits": dataclasses.asdict(limits)}
+        token = os.urandom(16)
+        job = {"kind": type(do).__name__, "code": program.code, "do": fields, "limits": dataclasses.asdict(limits), "token": token}
         if not lane.sent:
             lane.since = time.monotonic()
-        lane.sent.append((number, program))
+        lane.sent.append((number, program, Reply(token, len(do.inputs) if isinstance(do, Stdin) else 1)))
         lane.worker.send(job)
 
     def _store(self, worker: Worker, inputs: Sequence[Any]) -> str:
@@ -174,12 +176,15 @@ class Sandbox:
                     answers = lane.worker.receive()
                     if answers is None:
                         yield self._replace(lane, "crash", "the runner died")
-                    for answer in answers or []:
-                        if "report" not in answer:
-                            raise GalleyError(f"sandbox fault: {answer.get('message')}")
-                        number, program = lane.sent.popleft()
-                        lane.since = time.monotonic()
-                        yield number, outcome_of(program, program.limits or self.limits, answer, isolation=self.isolation)
+                    for letter, payload in answers or []:
+                        if letter == b"R":
+                            raise GalleyError(f"sandbox fault: {plain.decode(payload)['message']}")
+                        number, program, reply = lane.sent[0]
+                        if letter == b"E":
+                            lane.since = time.monotonic()
+                        if reply.add(letter, payload):
+                            lane.sent.popleft()
+                            yield number, judge(program, program.limits or self.limits, reply, isolation=self.isolation)
         for lane in self._lanes:
             if lane.sent:
                 limits = lane.sent[0][1].limits or self.limits
@@ -189,12 +194,12 @@ class Sandbox:
     def _replace(self, lane: _Lane, verdict: Any, message: str) -> tuple[int, Outcome]:
         """Start a new runner, hand it what the old one had not begun, and blame the program that was running."""
         isolation = self.isolation
-        number, program = lane.sent.popleft()
+        number, program, _ = lane.sent.popleft()
         pending, lane.sent = lane.sent, deque()
         lane.worker.kill()
         lane.worker = Worker(**self._options)
-        for item in pending:
-            self._hand(lane, *item)
+        for later, item, _ in pending:
+            self._hand(lane, later, item)
         return number, Outcome(program.id, verdict, message=message, isolation=isolation)
 
     def _abandon(self) -> None:

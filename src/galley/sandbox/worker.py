@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -22,6 +23,7 @@ from galley.sandbox import plain
 from galley.sandbox.inside import jail
 
 START_S = 60.0  # imports of `preload` included
+END_S = 2.0  # for a runner to end by itself
 _BOOT = """
 import json, sys, types
 root, descriptor, config = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
@@ -47,13 +49,14 @@ class Worker:
     def __init__(self, *, preload: Sequence[str] = (), hash_seed: int = 0, mode: str = "namespaces") -> None:
         ours, theirs = socket.socketpair()
         self._tmp = tempfile.mkdtemp(prefix="galley-unsafe-") if mode == "unsafe" else ""
+        tmp = self._tmp or jail.TEMPORARY
         environment = ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)}
         config = {
             "mode": mode,
             "shown": jail.shown_folders(),
             "preload": list(preload),
-            "env": environment | ({"HOME": self._tmp, "TMPDIR": self._tmp} if self._tmp else {}),
-            "tmp": f"{self._tmp}/work",
+            "env": environment | {"HOME": tmp, "TMPDIR": tmp},
+            "tmp": tmp,
         }
         root = str(Path(__file__).parents[1])
         command = [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT, root, str(theirs.fileno()), json.dumps(config)]
@@ -61,7 +64,7 @@ class Worker:
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=None if os.environ.get("GALLEY_SANDBOX_DEBUG") else subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=environment,
             cwd="/",
@@ -70,19 +73,24 @@ class Worker:
         self.link = ours
         self.stored: dict[str, int] = {}
         self._in, self._out = bytearray(), bytearray()
-        try:
-            self.link.settimeout(START_S)
-            while (ready := self._message()) is None:
-                if not self._fill():
-                    raise GalleyError("no_sandbox: the runner ended before it was ready")
-        except TimeoutError:
+        ready = self._wait_until_ready()
+        if ready["message"]:
             self.kill()
-            raise GalleyError(f"no_sandbox: the runner was not ready after {START_S:.0f} s") from None
-        if not ready["ready"]:
-            self.kill()
-            raise GalleyError(f"no_sandbox: {ready['message']}")
+            raise GalleyError(f"no_sandbox: {ready['message']}; `galley sandbox doctor` says what to do")
         self.layers: list[str] = ready["layers"]
         self.link.setblocking(False)
+
+    def _wait_until_ready(self) -> dict[str, Any]:
+        self.link.settimeout(START_S)
+        frames: list[tuple[bytes, bytes]] = []
+        try:
+            while not frames:
+                if not self._fill():
+                    return {"message": "the runner ended before it was ready"}
+                frames = self._frames()
+        except TimeoutError:
+            return {"message": f"the runner was not ready after {START_S:.0f} s"}
+        return plain.decode(frames[0][1])
 
     @property
     def descriptor(self) -> int:
@@ -107,15 +115,13 @@ class Worker:
                 sent = self.link.send(memoryview(self._out)[: 1 << 20])
                 del self._out[:sent]
 
-    def receive(self) -> list[dict[str, Any]] | None:
-        """Return the answers that are complete; None when the runner has gone."""
+    def receive(self) -> list[tuple[bytes, bytes]] | None:
+        """Return the frames that are complete; None when the runner has gone."""
         try:
             alive = self._fill()
         except BlockingIOError:
             return []
-        found = []
-        while (message := self._message()) is not None:
-            found.append(message)
+        found = self._frames()
         return found if alive or found else None
 
     def _fill(self) -> bool:
@@ -126,25 +132,24 @@ class Worker:
         self._in += piece
         return bool(piece)
 
-    def _message(self) -> dict[str, Any] | None:
-        if len(self._in) < 8:
-            return None
-        (size,) = struct.unpack_from("<Q", self._in)
-        if len(self._in) < 8 + size:
-            return None
-        data = bytes(self._in[8 : 8 + size])
-        del self._in[: 8 + size]
-        return plain.decode(data)
+    def _frames(self) -> list[tuple[bytes, bytes]]:
+        found, at = [], 0
+        while len(self._in) - at >= 5:
+            (size,) = struct.unpack_from("<I", self._in, at + 1)
+            if len(self._in) - at < 5 + size:
+                break
+            found.append((bytes(self._in[at : at + 1]), bytes(self._in[at + 5 : at + 5 + size])))
+            at += 5 + size
+        del self._in[:at]
+        return found
 
     def kill(self) -> None:
         """End the runner and all that is below it."""
         self.link.close()  # the runner ends when nobody listens
-        self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(timeout=END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         if self._tmp:
-            import shutil
-
             shutil.rmtree(self._tmp, ignore_errors=True)
-
-
-assert os.name == "posix"

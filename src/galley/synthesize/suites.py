@@ -13,12 +13,34 @@ import doctest
 from collections.abc import Sequence
 
 HEAD = "import unittest\n\n\nclass TestCases(unittest.TestCase):\n"
+# A test that runs on is interrupted, so that the others have their turn; the sandbox's own limit stands behind it.
+ALARM = """import signal
+import unittest
 
 
-def suite(tests: Sequence[str]) -> str:
-    """Return the class with one method a test, each the statements of one test; no tests give an empty class."""
+def _late(number, frame):
+    raise TimeoutError("test ran too long")
+
+
+class TestCases(unittest.TestCase):
+    def setUp(self):
+        signal.signal(signal.SIGVTALRM, _late)
+        signal.setitimer(signal.ITIMER_VIRTUAL, {seconds!r})
+
+    def tearDown(self):
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+"""
+
+
+def suite(tests: Sequence[str], *, test_cpu_s: float | None = None) -> str:
+    """Return the class with one method a test, each the statements of one test; no tests give an empty class.
+
+    `test_cpu_s` interrupts a test that takes longer, which then errs; without it a loop without end ends the whole run.
+    """
     methods = [f"    def test_{i:03d}(self):\n{_indented(text)}" for i, text in enumerate(tests)]
-    return HEAD + ("\n".join(methods) if methods else "    pass\n")
+    head = HEAD if test_cpu_s is None else ALARM.format(seconds=test_cpu_s)
+    return head + ("\n".join(methods) if methods else "    pass\n")
 
 
 def number_of(name: str) -> int:
@@ -61,9 +83,14 @@ def renamed(text: str, old: str, new: str) -> str:
     return ast.unparse(tree)
 
 
-def recorded(entry_point: str, arguments: Sequence[object], expected: object) -> str:
-    """Return the test that a call on plain data gives the expected plain value."""
-    return f"self.assertEqual({entry_point}({', '.join(repr(a) for a in arguments)}), {expected!r})"
+def recorded(entry_point: str, arguments: Sequence[object], expected: object) -> str | None:
+    """Return the test that a call on plain data gives the expected plain value; None for values that cannot be written (inf, huge)."""
+    try:
+        text = f"self.assertEqual({entry_point}({', '.join(repr(a) for a in arguments)}), {expected!r})"
+        names = {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return text if names <= {"self", entry_point, "set", "frozenset"} else None
 
 
 def doctests(source: str, entry_point: str) -> list[str]:

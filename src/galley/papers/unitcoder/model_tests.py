@@ -68,7 +68,16 @@ def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers
     with Sandbox(workers=workers, limits=limits_of(plan)) as sandbox:
         run = Executor(sandbox)
         solved, programs = score(tasks, solutions, suites, plan=plan, run=run)
-        finish(report(solved, plan=plan), stage="model_tests", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation)
+        finish(
+            report(solved, plan=plan),
+            stage="model_tests",
+            out=out,
+            plan=plan,
+            scale=scale,
+            watch=watch,
+            backend=run.isolation,
+            cpu_s=run.cpu_s,
+        )
     with atomic_path(out / "programs.jsonl") as part, part.open("w", encoding="utf-8") as handle:
         for s in solved:
             for n, code in enumerate(programs[s.task.id]):
@@ -90,7 +99,8 @@ def score(
     for task, prompt in ((t, next(p for p in tasks if p.id == t.id)) for t in oracles):
         codes = [prompt.prompt + cut(text) for text in solutions[task.id]]
         strange = [renamed(a, other[task.id].entry_point, task.entry_point) for a in asserts[other[task.id].id]]
-        truths = [recorded(task.entry_point, x, c.value) for x, c in zip(task.inputs, task.expected, strict=True)][: wanted.asserts]
+        texts = [recorded(task.entry_point, x, c.value) for x, c in zip(task.inputs, task.expected, strict=True)]
+        truths = [text for text in texts if text][: wanted.asserts]
         outcomes = run.all([Program(f"{task.id}/{n}", code, Calls(task.entry_point, task.inputs), limits) for n, code in enumerate(codes)])
         found.append(
             Solved(
@@ -127,24 +137,15 @@ def cut(completion: str) -> str:
 def passed_asserts(
     codes: Sequence[str], asserts: Sequence[str], entry_point: str, *, run: Executor, limits: Limits
 ) -> tuple[tuple[bool, ...], ...]:
-    """Return which asserts each program passes; a run that did not come to its end is done again one assert at a time."""
+    """Return which asserts each program passes; one that does not load, or ends the run, passes none."""
     if not asserts:
         return tuple(() for _ in codes)
-    text = suite(asserts)
-    outcomes = run.all([Program(str(n), code, UnitTests(text, entry_point), limits) for n, code in enumerate(codes)])
-    again = [n for n, o in enumerate(outcomes) if o.tests_run < len(asserts) and o.verdict in ("timeout", "memory", "crash", "flood")]
-    single = [(n, i) for n in again for i in range(len(asserts))]
-    alone = run.all([Program(f"{n}/{i}", codes[n], UnitTests(suite([asserts[i]]), entry_point), limits) for n, i in single])
-    one = {key: outcome.verdict == "pass" for key, outcome in zip(single, alone, strict=True)}
+    text = suite(asserts, test_cpu_s=limits.cpu_s / (2 * len(asserts)))
     found = []
-    for n, outcome in enumerate(outcomes):
-        if n in again:
-            found.append(tuple(one[n, i] for i in range(len(asserts))))
-        elif outcome.tests_run < len(asserts):  # it does not load
-            found.append((False,) * len(asserts))
-        else:
-            failed = {number_of(name) for name, _ in outcome.failures}
-            found.append(tuple(i not in failed for i in range(len(asserts))))
+    for outcome in run.all([Program(str(n), code, UnitTests(text, entry_point), limits) for n, code in enumerate(codes)]):
+        failed = {number_of(name) for name, _ in outcome.failures}
+        whole = outcome.tests_run == len(asserts)
+        found.append(tuple(whole and i not in failed for i in range(len(asserts))))
     return tuple(found)
 
 

@@ -43,9 +43,9 @@ def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: st
         Sandbox(workers=workers, limits=limits) as sandbox,
         Sandbox(workers=workers, limits=limits, hash_seed=plan.data_seed + 1) as other,
     ):
-        run = Executor(sandbox)
+        run, again = Executor(sandbox), Executor(other)
         for name in plan.mutants.benchmarks:
-            tasks = mutation_tasks(name, corpus=corpus, sources=sources, plan=plan, run=run, again=Executor(other))
+            tasks = mutation_tasks(name, corpus=corpus, sources=sources, plan=plan, run=run, again=again)
             if not tasks:
                 rows += [absent("mutants", name, "precision", "humaneval_plus is not there", setting=f"k={k}") for k in DRAWS]
                 continue
@@ -58,7 +58,7 @@ def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: st
                 *curve_rows(vectors, name=name),
                 *permuted_rows(tasks, programs, vectors, name=name, run=run, limits=limits, seed=plan.data_seed),
             ]
-        finish(rows, stage="mutants", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation)
+        finish(rows, stage="mutants", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation, cpu_s=run.cpu_s + again.cpu_s)
 
 
 def mutation_tasks(name: str, *, corpus: Path, sources: Path, plan: Plan, run: Executor, again: Executor) -> list[Task]:

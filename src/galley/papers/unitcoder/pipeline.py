@@ -143,8 +143,8 @@ def _debug_round(failing: Sequence[Row], number: int, *, debugger: Debugger, run
         })  # fmt: skip
         if good:
             code, _, outcome, _ = good[0]
-            row.update(status="passed", provenance=row["provenance"] or "debugged", code=code, reason="",
-                       passes=[t[0] for t in good[: settings.keep]], tests_run=outcome.tests_run, entry_calls=outcome.entry_calls)  # fmt: skip
+            row.update(status="passed", provenance=row["provenance"] or "debugged", code=code, reason="")
+            row.update(passes=[t[0] for t in good[: settings.keep]], tests_run=outcome.tests_run, entry_calls=outcome.entry_calls)
         elif mine:
             row.update(code=mine[0][0], outcome=mine[0][2], reason=mine[0][2].verdict)
 

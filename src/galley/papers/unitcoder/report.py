@@ -26,10 +26,8 @@ def limits_of(plan: Plan) -> Limits:
     return Limits(cpu_s=plan.limits.cpu_s, wall_s=plan.limits.wall_s, memory_mb=plan.limits.memory_mb)
 
 
-def finish(
-    rows: Rows, *, stage: str, out: Path, plan: Plan, scale: str, watch: Stopwatch, backend: str, seconds: Mapping[str, float] | None = None
-) -> None:
-    """Write <stage>.items.parquet and <stage>.runs.csv; `backend` says how programs were isolated, `seconds` what they used."""
+def finish(rows: Rows, *, stage: str, out: Path, plan: Plan, scale: str, watch: Stopwatch, backend: str, cpu_s: float = 0.0) -> None:
+    """Write <stage>.items.parquet and <stage>.runs.csv; `backend` says how programs were isolated, `cpu_s` what they used."""
     run_id = digest([PAPER, stage, scale, plan.model_dump()])
     common = {"paper": PAPER, "scale": scale, "run_id": run_id, "device": "cpu"}
     rows = [{"model": "none", **row} for row in rows]
@@ -42,7 +40,6 @@ def finish(
         "seed": 0,
         "threads": 1,
         **watch.read(),
-        **(seconds or {}),
     }
     write_runs(pd.DataFrame([{**common, **facts}]), out / f"{stage}.runs.csv")
 

@@ -56,9 +56,9 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
         Sandbox(workers=workers, limits=limits) as sandbox,
         Sandbox(workers=workers, limits=limits, hash_seed=plan.data_seed + 1) as fresh,
     ):
-        plain = Executor(sandbox)
+        plain, twin = Executor(sandbox), Executor(fresh)
         functions = {row["id"]: row for row in read_rows(corpus)}
-        tasks = corpus_tasks(functions, plan=plan, run=plain, again=Executor(fresh))
+        tasks = corpus_tasks(functions, plan=plan, run=plain, again=twin)
         items = list(with_faults(tasks, seed=plan.data_seed))
         run = Executor(sandbox, journal=Journal(out / "state" / key / "executions.sqlite"))
         search = SearchDebugger(tries=plan.pipeline.tries, run=run, limits=limits)
@@ -80,9 +80,10 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
             *self_recorded_rows(items, tasks=tasks, run=plain, settings=settings),
             *control_rows(items[:SUBSET], writer=shown, debugger=search, run=plain, settings=settings),
             *doctest_rows(functions, run=plain, settings=settings),
-            *again_rows(rows, run=Executor(fresh), settings=settings),
+            *again_rows(rows, run=twin, settings=settings),
         ]
-    finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
+        cpu_s = sum(executor.cpu_s for executor in (plain, run, twin))
+    finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation, cpu_s=cpu_s)
 
 
 def settings_of(plan: Plan) -> Settings:
@@ -128,7 +129,8 @@ def task_of(item_id: str) -> str:
 def shown_tests(task: Task) -> list[str]:
     """Return the first half of a task's calls as tests."""
     half = len(task.inputs) // 2
-    return [recorded(task.entry_point, x, c.value) for x, c in zip(task.inputs[:half], task.expected[:half], strict=True)]
+    pairs = zip(task.inputs[:half], task.expected[:half], strict=True)
+    return [text for x, c in pairs if (text := recorded(task.entry_point, x, c.value))]
 
 
 def exact_rows(rows: Sequence[Row], *, n_input: int, settings: Settings) -> Rows:
@@ -190,7 +192,8 @@ def self_recorded_rows(items: Sequence[Item], *, tasks: Mapping[str, Task], run:
         task = tasks[task_of(item.id)]
         half = len(task.inputs) // 2
         pairs = list(zip(task.inputs, outcome.calls, strict=False))[:half]
-        tests[item.id] = [recorded(item.entry_point, x, c.value) for x, c in pairs if c.status == "value"]
+        texts = [recorded(item.entry_point, x, c.value) for x, c in pairs if c.status == "value"]
+        tests[item.id] = [text for text in texts if text]
     rows = _run(faulty, writer=GivenTests("self_recorded", tests), run=run, settings=replace(settings, rounds=0))
     return precision_rows(rows, tasks=tasks, run=run, method="self_recorded")
 

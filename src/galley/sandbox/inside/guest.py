@@ -11,12 +11,11 @@ Source: ours.
 
 from __future__ import annotations
 
-import _thread
 import builtins
 import collections
+import gc
 import linecache
 import marshal
-import operator
 import os
 import signal
 import struct
@@ -29,10 +28,14 @@ from types import ModuleType
 from typing import Any
 
 from galley.sandbox import plain
+from galley.sandbox.inside import guard
+from galley.sandbox.inside.limits import Layers, default_signals, own_descriptors, restrict
 
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.2
 MESSAGE, TRACEBACK = 500, 4000  # characters kept
 FILE = "program.py"
+Steps = list[Callable[[], Any]]
+Blobs = dict[str, list[bytes]]
 
 
 def record(kind: bytes, payload: bytes) -> bytes:
@@ -62,9 +65,7 @@ def write_all(descriptor: int, data: bytes, write: Callable[[int, Any], int] = o
 
 
 def fresh_module(name: str) -> dict[str, Any]:
-    """Return the namespace of a new, registered module; our own modules are no longer importable by name."""
-    for key in [k for k in sys.modules if k.split(".")[0] == "galley"]:
-        del sys.modules[key]
+    """Return the namespace of a new, registered module."""
     module = ModuleType(name)
     module.__dict__.update(__builtins__=builtins, __file__=FILE)
     sys.modules[name] = module
@@ -91,8 +92,8 @@ def fail(channel: int, error: BaseException) -> None:
     os._exit(0)
 
 
-def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], first: int, call_cpu_s: float | None) -> None:
-    """Call the entry point on each input from `first` on; a record per call, written in large pieces."""
+def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], call_cpu_s: float | None) -> None:
+    """Call the entry point on each input; a record per call, written in large pieces."""
     try:
         function = load(code, "program")[entry_point]
     except BaseException as error:
@@ -101,7 +102,7 @@ def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], fir
     strict = "numpy" in sys.modules  # marshal would write an array's raw memory
     out, size, flushed = [], 0, clock()
     current = _alarm(call_cpu_s) if call_cpu_s else [0]
-    for i in range(first, len(blobs)):
+    for i in range(len(blobs)):
         arguments = loads(blobs[i])
         current[0] = i + 1
         try:
@@ -211,41 +212,47 @@ def run_stdin(channel: int, code: str) -> None:
     os._exit(0)
 
 
-def fork_hidden(in_child: list[Callable[[], Any]]) -> int:
-    """Fork a process that walks these steps with no Python frame below them; returns its id.
-
-    An exception ends the walk and goes to `sys.unraisablehook`; SystemExit ends it silently. Then the process ends, without
-    the steps that were left, so without the last one.
-    """
-    born: list[int] = []
-    done = _thread.allocate_lock()
-    done.acquire()
-
-    def fork() -> None:
-        pid = os.fork()
-        if pid:
-            born.append(pid)
-            done.release()
-            raise SystemExit
-
-    in_child.insert(0, fork)
-    _thread.start_new_thread(collections.deque, (map(operator.call, in_child), 0))
-    done.acquire()
-    return born[0]
+def become_program(layers: Layers, resources: list[tuple[int, int]], source: int, sink: int, theirs: int) -> int:
+    """Confine this process; returns its channel."""
+    try:
+        os.setsid()
+        layers.confine()
+        null = os.open(os.devnull, os.O_WRONLY)
+        theirs = own_descriptors(source, sink, null, theirs)
+        default_signals()
+        restrict(resources)
+        gc.enable()
+    except BaseException as error:
+        fail(theirs, RuntimeError(f"sandbox fault before the program began: {error}"))
+    sys.unraisablehook = partial(unraisable, theirs)
+    return theirs
 
 
-def run_script(channel: int, code: str, end: bytes, steps: list[Callable[[], Any]]) -> None:
-    """Append the steps that run a source as __main__, then send the token; each later step is added by the one before."""
-    write, flush = os.write, sys.stdout.flush
-
-    def start() -> None:
-        sys.unraisablehook = partial(_unraisable, channel)
-        space = fresh_module("__main__")
-        steps.extend([partial(exec, compiled(code), space), flush, partial(write, channel, end), partial(os._exit, 0)])
-
-    steps.append(start)
+def unraisable(channel: int, fault: Any) -> None:
+    """Report the exception that ended the walk of `Tree.fork`; not those of destructors and threads of the program."""
+    if fault.object is collections.deque:
+        fail(channel, fault.exc_value)
 
 
-def _unraisable(channel: int, unraisable: Any) -> None:
-    if unraisable.object is collections.deque:  # the walk of `fork_hidden`, not some destructor or thread of the program
-        fail(channel, unraisable.exc_value)
+def plan_script(channel: int, job: dict[str, Any], _blobs: Blobs, steps: Steps) -> None:
+    """Plan: execute the source as __main__, flush, send the token, end."""
+    end = partial(os.write, channel, record(b"Z", job["token"]))
+    program = partial(exec, compiled(job["code"]), fresh_module("__main__"))
+    guard.arm(channel)
+    steps.extend([program, sys.stdout.flush, end, partial(os._exit, 0)])
+
+
+def plan_calls(channel: int, job: dict[str, Any], blobs: Blobs, _steps: Steps) -> None:
+    """Plan: one call per stored input."""
+    do = job["do"]
+    run_calls(channel, job["code"], do["entry_point"], blobs[do["stored"]], do["call_cpu_s"])
+
+
+def plan_server(channel: int, job: dict[str, Any], _blobs: Blobs, _steps: Steps) -> None:
+    """Plan: serve the tester."""
+    serve_calls(channel, job["code"])
+
+
+def plan_stdin(channel: int, job: dict[str, Any], _blobs: Blobs, _steps: Steps) -> None:
+    """Plan: one script on standard input."""
+    run_stdin(channel, job["code"])

@@ -14,7 +14,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from galley.sandbox.inside import linux
@@ -32,20 +31,13 @@ ETC = {
 }
 
 
-@dataclass(frozen=True)
-class Handles:
-    """What the runner keeps of the outside: its own process tree's /proc (-1 where masked) and its pid namespace."""
-
-    proc: int
-    pids: int
-
-
 class Refused(RuntimeError):
     """A step that this machine does not allow; the message says which."""
 
 
-def enter(shown: Sequence[str], runner: Callable[[Callable[[], Handles]], None]) -> int:
-    """Run `runner(build)` in new namespaces, where `build()` makes a root that shows these folders read-only.
+def enter(shown: Sequence[str], runner: Callable[[Callable[[], int]], None]) -> int:
+    """Run `runner(build)` in new namespaces, where `build()` makes a root that shows these folders read-only
+    and returns a descriptor of the new process tree's /proc (-1 where masked).
 
     Returns the runner's exit status to the launcher outside. Raises Refused, in whichever of the three processes a step fails.
     """
@@ -63,7 +55,7 @@ def enter(shown: Sequence[str], runner: Callable[[Callable[[], Handles]], None])
     return os.waitstatus_to_exitcode(status)
 
 
-def _inside(outside: socket.socket, shown: Sequence[str], runner: Callable[[Callable[[], Handles]], None]) -> None:
+def _inside(outside: socket.socket, shown: Sequence[str], runner: Callable[[Callable[[], int]], None]) -> None:
     os.setsid()
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     if os.geteuid() == 0:
@@ -121,7 +113,7 @@ def _become_guest() -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)  # a change of user has reset it
 
 
-def _build_root(shown: Sequence[str]) -> Handles:
+def _build_root(shown: Sequence[str]) -> int:
     step("private mounts", linux.mount, "none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     step("new root", linux.mount, "root", "/tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=1m,nr_inodes=512,mode=755")
     os.chdir("/tmp")
@@ -144,12 +136,12 @@ def _build_root(shown: Sequence[str]) -> Handles:
     Path("/dev/shm").symlink_to(TEMPORARY)
     for folder in (TEMPORARY, "/.proc"):
         Path(folder).mkdir(exist_ok=True)
-    handles = Handles(_own_proc(), os.open("/old/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
+    proc = _own_proc()
     step("leave the old root", linux.unmount, "/old")
     Path("/old").rmdir()
     flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
     step("read-only root", linux.mount, "none", "/", None, flags)
-    return handles
+    return proc
 
 
 def _own_proc() -> int:

@@ -1,4 +1,4 @@
-"""What binds a program's own process: descriptors, limits, capabilities, Landlock and seccomp, in that order.
+"""What binds a program's own process: privileges, Landlock, seccomp, descriptors, limits, in that order.
 
 Source: ours; setrlimit(2), capabilities(7), landlock(7), seccomp(2).
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
 from galley.sandbox.inside import linux
 
-OWN_PROCESSES = 4  # launcher, its child, runner and supervisor count against the same user
+OWN_PROCESSES = 5  # launcher, its child, runner, anchor and tester count against the same user
 MEBIBYTE = 1 << 20
+ARENAS = 4096 * MEBIBYTE  # address space that threads reserve and do not use
 
 
 @dataclass
@@ -26,7 +27,8 @@ class Layers:
     ruleset: int | None = None
     capabilities: bool = False
     base_memory: int = 0  # address space of the runner in bytes: programs are limited on top of it
-    base_data: int = 0
+    base_data: int = 0  # its private writable memory
+    hard: dict[int, int] = field(default_factory=dict)  # this process's own hard limits
 
     def confine(self) -> None:
         """Give up all that can be given up, for good."""
@@ -39,22 +41,28 @@ class Layers:
         if self.seccomp is not None:
             self.seccomp.install()
 
+    def resources(self, limits: dict[str, Any]) -> list[tuple[int, int]]:
+        """Return the kernel's limits for a program's processes: hard ones, which nobody inside can raise."""
+        memory = limits["memory_mb"] * MEBIBYTE
+        wanted = {
+            resource.RLIMIT_CPU: ceil(limits["cpu_s"]),
+            resource.RLIMIT_DATA: self.base_data + memory,
+            resource.RLIMIT_AS: self.base_memory + memory + ARENAS,
+            resource.RLIMIT_FSIZE: limits["file_mb"] * MEBIBYTE,
+            resource.RLIMIT_NOFILE: limits["open_files"],
+            resource.RLIMIT_NPROC: limits["processes"] + OWN_PROCESSES,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_MEMLOCK: 0,
+            resource.RLIMIT_MSGQUEUE: 0,
+        }
+        if not self.hard:
+            self.hard = {kind: resource.getrlimit(kind)[1] for kind in wanted}
+        return [(kind, value if self.hard[kind] < 0 else min(value, self.hard[kind])) for kind, value in wanted.items()]
 
-def restrict(limits: dict[str, Any], layers: Layers) -> None:
-    """Set the resource limits of this process and its children; hard limits, which no one inside can raise."""
-    memory = limits["memory_mb"] * MEBIBYTE
-    for kind, value in (
-        (resource.RLIMIT_CPU, ceil(limits["cpu_s"])),
-        (resource.RLIMIT_DATA, layers.base_data + memory),
-        (resource.RLIMIT_AS, layers.base_memory + memory + 4096 * MEBIBYTE),  # reserved, not used: threads' arenas
-        (resource.RLIMIT_FSIZE, limits["file_mb"] * MEBIBYTE),
-        (resource.RLIMIT_NOFILE, limits["open_files"]),
-        (resource.RLIMIT_NPROC, limits["processes"] + OWN_PROCESSES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+
+def restrict(resources: list[tuple[int, int]]) -> None:
+    """Set the limits of this process and its children."""
+    for kind, value in resources:
         resource.setrlimit(kind, (value, value))
 
 
@@ -70,7 +78,5 @@ def own_descriptors(stdin: int, stdout: int, stderr: int, channel: int) -> int:
 
 
 def default_signals() -> None:
-    """Handle signals as a fresh interpreter does."""
-    for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    """Interrupt as a fresh interpreter does: the runner ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

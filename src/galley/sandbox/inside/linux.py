@@ -15,7 +15,7 @@ CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 1, 4, 8, 38, 22
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_SET_SUBREAPER = 1, 4, 8, 38, 22, 36
 CALLS = {  # mount_setattr and later have one number everywhere
     "x86_64": {"pivot_root": 155, "capset": 126},
     "aarch64": {"pivot_root": 41, "capset": 91},
@@ -26,7 +26,8 @@ MACHINE = platform.machine()
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result: int, what: str) -> int:
+def checked(result: int, what: str) -> int:
+    """Return a call's result; raises OSError that names it when it is negative."""
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
@@ -35,28 +36,28 @@ def _check(result: int, what: str) -> int:
 
 def syscall(number: int, *arguments: object, what: str) -> int:
     """Make a raw system call; raises OSError that names it."""
-    return _check(libc.syscall(ctypes.c_long(number), *arguments), what)
+    return checked(libc.syscall(ctypes.c_long(number), *arguments), what)
 
 
 def unshare(flags: int) -> None:
     """Move this process (its children, for a pid namespace) into new namespaces."""
-    _check(libc.unshare(ctypes.c_int(flags)), "unshare")
+    checked(libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
 def setns(descriptor: int, kind: int) -> None:
     """Join the namespace behind a descriptor."""
-    _check(libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+    checked(libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     """Mount; the kernel's arguments."""
     encoded = [None if text is None else text.encode() for text in (source, target, kind, data)]
-    _check(libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
+    checked(libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]), f"mount {target}")
 
 
 def unmount(target: str) -> None:
     """Detach a mount now; it goes when its last user does."""
-    _check(libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
+    checked(libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
 
 
 def pivot_root(new: str, old: str) -> None:
@@ -84,7 +85,7 @@ def bind(source: str, target: str, *, writable: bool = False, devices: bool = Fa
 def prctl(option: int, value: int = 0) -> None:
     """Set one process attribute."""
     zero = ctypes.c_ulong(0)
-    _check(libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
+    checked(libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
 
 
 def set_capabilities(effective: int) -> None:
@@ -113,7 +114,7 @@ class Seccomp:
 
     def install(self) -> None:
         """Bind this process to the filter for good."""
-        _check(libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), self._head, ctypes.c_ulong(0), ctypes.c_ulong(0)), "seccomp")
+        checked(libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), self._head, ctypes.c_ulong(0), ctypes.c_ulong(0)), "seccomp")
 
 
 def landlock_abi() -> int:

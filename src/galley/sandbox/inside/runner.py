@@ -1,7 +1,10 @@
-"""The long-lived runner: one per worker, it never runs untrusted code itself, it forks for each program and keeps the limits.
+"""The long-lived runner: one per worker; it forks for each program, keeps the limits and relays what the program says.
 
-Frames both ways are a length and canonical plain bytes. Those from outside are trusted; what the runner sends out holds words
-of programs, so the other side decodes them as untrusted.
+It never runs untrusted code, never interprets a program's bytes, and keeps none: they go through one buffer, wiped after
+each program, so that a program finds nothing of another in the memory it was forked from.
+
+Frames in are a length and plain data, trusted. Frames out are a letter, a length and bytes: C what the program said on its
+channel, O its output, V the tester's report, E how it ended, R ready.
 
 Source: ours.
 """
@@ -26,12 +29,19 @@ from typing import Any
 
 from galley.sandbox import plain
 from galley.sandbox.inside import filter as bpf
-from galley.sandbox.inside import jail, linux, supervisor, tester, unit_tests
+from galley.sandbox.inside import guest, jail, linux, tester, unit_tests
 from galley.sandbox.inside.limits import MEBIBYTE, Layers
+from galley.sandbox.inside.tree import Tree
 from galley.sandbox.inside.watch import Watch
 
-MAX_REPORT = supervisor.MAX_CHANNEL + (8 << 20)
 TMP_FILES = 4096  # files and folders that one program may make
+PLANS: dict[str, Callable[..., None]] = {
+    "Run": guest.plan_script,
+    "Stdin": guest.plan_stdin,
+    "Calls": guest.plan_calls,
+    "Check": guest.plan_server,
+    "UnitTests": unit_tests.plan,
+}
 
 
 class Runner:
@@ -43,17 +53,17 @@ class Runner:
         self.layers = Layers(capabilities=self.jailed)
         self.blobs: dict[str, list[bytes]] = {}
         self.tmp_mb = 0  # size of the mounted temporary folder, 0: none
-        self.own_pids = -1
-        self.watch = Watch(-1)
+        self.watch = Watch(link, -1)
 
-    def prepare(self, build: Callable[[], jail.Handles] | None) -> list[str]:
+    def prepare(self, build: Callable[[], int] | None) -> list[str]:
         """Set up what all programs share; returns the names of the active layers."""
         names = [self.config["mode"]]
         if build is not None:
-            handles = build()
-            linux.prctl(linux.PR_SET_DUMPABLE, 0)
-            self.watch, self.own_pids = Watch(handles.proc), handles.pids
-            names += ["proc"] if handles.proc >= 0 else []
+            self.watch.proc = build()
+            names += ["proc"] if self.watch.proc >= 0 else []
+        else:
+            linux.prctl(linux.PR_SET_SUBREAPER, 1)
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)
         os.environ.clear()
         os.environ.update(self.config["env"])
         for name in self.config["preload"]:
@@ -66,6 +76,8 @@ class Runner:
             if linux.landlock_abi():
                 names.append("landlock")
         self.layers.base_memory, self.layers.base_data = _own_size(self.watch.proc)
+        for name in [name for name in sys.modules if name.split(".")[0] == "galley"]:
+            del sys.modules[name]  # programs import none of our modules
         gc.collect()
         gc.freeze()  # forks share these pages: the collector must not write to them
         return names
@@ -78,79 +90,91 @@ class Runner:
             elif "forget" in request:
                 self.blobs.pop(request["forget"], None)
             else:
-                self.send(self.run(request))
+                for stdin in request["do"].get("inputs", [request["do"].get("stdin", "")]):
+                    self.run(request, stdin.encode("utf-8", "surrogateescape"))
 
     def receive(self) -> dict[str, Any] | None:
         """Read one request; None when the other side has gone."""
         head = _read(self.link, 8)
         return marshal.loads(_read(self.link, struct.unpack("<Q", head)[0])) if head else None
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message."""
-        data = plain.dumps(message)
-        self.link.sendall(struct.pack("<Q", len(data)) + data)
+    def run(self, job: dict[str, Any], stdin: bytes) -> None:
+        """Run one program in a process tree of its own, relay what it says, and tell how it ended."""
+        began, limits, kind = time.monotonic(), job["limits"], job["kind"]
+        self._fresh_tmp(limits)
+        resources = self.layers.resources(limits)
+        captured = kind in ("Run", "Stdin")
+        sources: dict[int, bytes] = {}
+        if kind == "Check":
+            to_program, theirs = (end.detach() for end in socket.socketpair())
+        else:
+            to_program, theirs = os.pipe()
+            sources[to_program] = b"C"
+        output, sink = os.pipe() if captured else (-1, os.open(os.devnull, os.O_WRONLY))
+        source = _input(stdin)
+        if captured:
+            sources[output] = b"O"
+        steps: list[Callable[[], Any]] = []
+        become = lambda: guest.become_program(self.layers, resources, source, sink, theirs)  # noqa: E731
+        steps.append(lambda: PLANS[kind](become(), job, self.blobs, steps))
+        tree = Tree(namespaces=self.jailed)
+        program = tree.fork(steps)
+        for descriptor in (theirs, source, sink):
+            os.close(descriptor)
+        watched = os.pidfd_open(program)
+        extra = -1
+        if kind == "Check":
+            report, write = os.pipe()
+            extra = tester.fork(job, self.layers, resources, to_program, watched, write)
+            os.close(write)
+            sources[report] = b"V"
+        ended = self.watch.follow(tree, program, watched, extra, sources, limits)
+        for descriptor in (to_program, watched, *(d for d in sources if d != to_program)):
+            os.close(descriptor)
+        self.send(b"E", plain.dumps(ended | {"wall_s": time.monotonic() - began}))
 
-    def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Run one program in a process tree of its own and return its report with what we saw from outside."""
-        began = time.monotonic()
-        self._fresh_tmp(job["limits"])
-        read, write = os.pipe()
-        pid = self._fork()
-        if pid == 0:
-            try:
-                self.link.close()
-                os.close(read)
-                task = supervisor.Task(job, self.layers, self.blobs.get(job["do"].get("stored", ""), []))
-                supervisor.supervise(task, write)
-            finally:
-                os._exit(1)
-        os.close(write)
-        reason, data = self.watch.follow(pid, read, self.link, job["limits"], self.layers)
-        os.close(read)
-        if not self.jailed:
-            self.watch.sweep()
-        _, status, usage = os.wait4(pid, 0)
-        return {
-            "id": job["id"],
-            "report": data,
-            "reason": reason,
-            "status": os.waitstatus_to_exitcode(status),
-            "wall_s": time.monotonic() - began,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
-        }
-
-    def _fork(self) -> int:
-        if not self.jailed:
-            return os.fork()
-        linux.unshare(linux.CLONE_NEWPID)
-        pid = os.fork()
-        if pid:
-            linux.setns(self.own_pids, linux.CLONE_NEWPID)
-        return pid
+    def send(self, kind: bytes, payload: bytes) -> None:
+        """Send one frame."""
+        self.link.sendall(guest.record(kind, payload))
 
     def _fresh_tmp(self, limits: dict[str, Any]) -> None:
         """Give the program an empty temporary folder of bounded size; an empty one is used again."""
+        place = Path(self.config["tmp"])
         if not self.jailed:
             os.chdir("/")
-            shutil.rmtree(self.config["tmp"], ignore_errors=True)
-            Path(self.config["tmp"]).mkdir(mode=0o700)
-            os.chdir(self.config["tmp"])
+            for item in place.iterdir():
+                shutil.rmtree(item, ignore_errors=True) if item.is_dir() and not item.is_symlink() else item.unlink()
+            os.chdir(place)
+            if self.layers.seccomp is not None and self.layers.ruleset is None:
+                self._landlock()
             return
         size = 4 * limits["file_mb"]
-        if self.tmp_mb == size and not any(Path(jail.TEMPORARY).iterdir()) and not os.listxattr(jail.TEMPORARY):
-            Path(jail.TEMPORARY).chmod(0o777)
+        if self.tmp_mb == size and not any(place.iterdir()) and not os.listxattr(place):
+            place.chmod(0o777)
             return
         os.chdir("/")
         if self.tmp_mb:
-            linux.unmount(jail.TEMPORARY)
+            linux.unmount(str(place))
         options = f"size={size}m,nr_inodes={TMP_FILES},mode=777"
-        linux.mount("tmp", jail.TEMPORARY, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
-        os.chdir(jail.TEMPORARY)
+        linux.mount("tmp", str(place), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
+        os.chdir(place)
         self.tmp_mb = size
+        self._landlock()
+
+    def _landlock(self) -> None:
         if linux.landlock_abi():
             if self.layers.ruleset is not None:
                 os.close(self.layers.ruleset)
-            self.layers.ruleset = linux.landlock_ruleset([jail.TEMPORARY], [f"/dev/{name}" for name in jail.DEVICES])
+            self.layers.ruleset = linux.landlock_ruleset([self.config["tmp"]], [f"/dev/{name}" for name in jail.DEVICES])
+
+
+def _input(stdin: bytes) -> int:
+    if not stdin:
+        return os.open(os.devnull, os.O_RDONLY)
+    source = os.memfd_create("stdin")
+    guest.write_all(source, stdin)
+    os.lseek(source, 0, os.SEEK_SET)
+    return source
 
 
 def _own_size(proc: int) -> tuple[int, int]:
@@ -179,18 +203,16 @@ def _read(link: socket.socket, size: int) -> bytes:
 def main(descriptor: int, config: dict[str, Any]) -> None:
     """Enter the jail, say that we are ready, and serve; the launcher's entry."""
     link = socket.socket(fileno=descriptor)
-    runner: list[Runner] = []
 
-    def inside(build: Callable[[], jail.Handles] | None = None) -> None:
+    def inside(build: Callable[[], int] | None = None) -> None:
         try:
-            runner.append(Runner(link, config))
-            names = runner[0].prepare(build)
-            runner[0].send({"ready": True, "layers": names, "python": sys.version.split()[0]})
+            runner = Runner(link, config)
+            layers = runner.prepare(build)
+            runner.send(b"R", plain.dumps({"layers": layers, "message": ""}))
+            runner.serve()
         except BaseException as error:
-            with contextlib.suppress(OSError):
-                _refuse(link, error)
+            _refuse(link, error)
             os._exit(1)
-        runner[0].serve()
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -204,8 +226,7 @@ def main(descriptor: int, config: dict[str, Any]) -> None:
 
 
 def _refuse(link: socket.socket, error: BaseException) -> None:
-    data = plain.dumps({"ready": False, "message": f"{error}" if isinstance(error, jail.Refused) else f"{type(error).__name__}: {error}"})
-    link.sendall(struct.pack("<Q", len(data)) + data)
-
-
-assert tester and unit_tests  # they add their kinds to the supervisor's, before the jail hides our source
+    """Say why this runner cannot go on."""
+    text = str(error) if isinstance(error, jail.Refused) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(OSError):
+        link.sendall(guest.record(b"R", plain.dumps({"layers": [], "message": text or "unknown"})))

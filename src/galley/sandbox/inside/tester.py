@@ -18,7 +18,9 @@ from typing import Any
 
 from galley.sandbox import plain
 from galley.sandbox.inside import guest
-from galley.sandbox.inside.supervisor import KINDS, MAX_CHANNEL, Report, Task, collect, how_it_failed, records, start, usage
+from galley.sandbox.inside.limits import Layers, restrict
+
+MAX_ANSWER = 64 << 20  # bytes
 
 
 class _ProgramEnded(BaseException):
@@ -34,19 +36,13 @@ class ProgramError(Exception):
 
 
 class Line:
-    """Our end of the channel to the program."""
+    """Our end of the channel to the program; `watched` is its process descriptor."""
 
-    def __init__(self, pid: int, channel: int) -> None:
+    def __init__(self, channel: int, watched: int) -> None:
         self.channel, self.calls = channel, 0
-        self._watch = os.pidfd_open(pid)
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
-        self._poll.register(self._watch, select.POLLIN)
-        self.left = b""  # the program's last words, when it failed before it could serve
-
-    def close(self) -> None:
-        """Hang up: the program's server ends."""
-        os.close(self._watch)
+        self._poll.register(watched, select.POLLIN)
 
     def ask(self, request: Any) -> tuple[bytes, bytes]:
         """Send a request and wait for the answer. Raises plain.NotPlain for arguments that cannot travel."""
@@ -61,7 +57,7 @@ class Line:
         """Wait for one message."""
         head = self._read(5)
         (size,) = struct.unpack_from("<I", head, 1)
-        if size > MAX_CHANNEL:
+        if size > MAX_ANSWER:
             raise _ProgramEnded
         return head[:1], self._read(size)
 
@@ -117,38 +113,30 @@ def _free_names(code: CodeType) -> Iterator[str]:
             yield from _free_names(constant)
 
 
-def check(task: Task) -> Report:
-    """Start the program, run the test against it, and return the verdict."""
-    do = task.job["do"]
-    pid, channel, _ = start(task, lambda c: guest.serve_calls(c, task.job["code"]), two_way=True)
-    line = Line(pid, channel)
-    task.layers.confine()  # the test is trusted, and still needs nothing else
-    said: list[tuple[bytes, bytes]] = []
-    report: Report | None = None
+def fork(job: dict[str, Any], layers: Layers, resources: list[tuple[int, int]], channel: int, watched: int, report: int) -> int:
+    """Start the tester: it asks the program over `channel`, writes one report, and ends; returns its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
     try:
-        first = line.receive()
-        if first[0] == b"l":
-            report = _judge(line, do)
-        else:
-            said.append(first)
-    except _ProgramEnded:
-        pass
-    os.close(os.dup(channel))
-    _hang_up(channel)
-    ended = collect(task, pid, channel, None)
-    if report is None:
-        report = how_it_failed(ended, said or records(ended.said))
-    return report | usage(ended) | {"entry_calls": line.calls}
+        layers.confine()  # the test is trusted, and still needs nothing else
+        restrict(resources)
+        line = Line(channel, watched)
+        try:
+            kind, payload = line.receive()
+            found = _judge(line, job["do"]) if kind == b"l" else {"ended": False, "said": kind + payload}
+        except _ProgramEnded:
+            found = {"ended": True}
+        guest.write_all(report, plain.dumps(found | {"entry_calls": line.calls}))
+    except BaseException as error:  # a fault of ours is never a pass
+        name, message, text = guest.describe(error)
+        report_ = {"verdict": "no_result", "exception": name, "message": f"sandbox fault: {message}", "traceback": text, "entry_calls": 0}
+        guest.write_all(report, plain.dumps(report_))
+    finally:
+        os._exit(0)
 
 
-def _hang_up(channel: int) -> None:
-    import socket
-
-    with socket.socket(fileno=os.dup(channel)) as end:
-        end.shutdown(socket.SHUT_WR)
-
-
-def _judge(line: Line, do: dict[str, Any]) -> Report:
+def _judge(line: Line, do: dict[str, Any]) -> dict[str, Any]:
     """Run the test: it passes when check(candidate) returns."""
     module = ModuleType("check")
     space = module.__dict__
@@ -176,6 +164,3 @@ def _judge(line: Line, do: dict[str, Any]) -> Report:
     if line.calls == 0:
         return {"verdict": "fail", "message": "the test did not call the candidate"}
     return {"verdict": "pass"}
-
-
-KINDS["Check"] = check

@@ -1,4 +1,4 @@
-"""The runner's watch over a running program: wall time, and memory and CPU time of its whole process tree.
+"""The runner's watch over a running program: wall time, output, and memory and CPU time of its whole process tree.
 
 Per-process limits bind in the kernel; a tree of many processes is looked at every 50 ms from the first 50 ms on.
 
@@ -11,55 +11,98 @@ import os
 import select
 import signal
 import socket
+import struct
 import time
 from typing import Any
 
-from galley.sandbox.inside.limits import Layers
+from galley.sandbox.inside.tree import Tree
 
 LOOK_S = 0.05
-GRACE_S = 1.0  # for the supervisor to report after its program was killed
+MAX_SAID = 64 << 20  # bytes of results that one program may send
+BUFFER = 1 << 18
 TICK = os.sysconf("SC_CLK_TCK")
-PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
-MAX_REPORT = 72 << 20
 
 
 class Watch:
-    """Looks at the processes below this one through a descriptor of /proc, or not at all (-1)."""
+    """Relays a program's bytes and looks at its processes through a descriptor of /proc, or not at all (-1)."""
 
-    def __init__(self, proc: int) -> None:
-        self.proc = proc
+    def __init__(self, link: socket.socket, proc: int) -> None:
+        self.link, self.proc = link, proc
+        self._buffer = bytearray(BUFFER)
+        self._view = memoryview(self._buffer)
+        self._used = 0  # bytes of it that hold a program's words
 
-    def follow(self, supervisor: int, read: int, link: socket.socket, limits: dict[str, Any], layers: Layers) -> tuple[str, bytes]:
-        """Read the supervisor's report until it ends; returns why we ended the program, if we did, and the report."""
-        parts: list[bytes] = []
-        size, reason, began = 0, "", time.monotonic()
-        deadline, look = began + limits["wall_s"], began + LOOK_S
+    def follow(
+        self, tree: Tree, program: int, watched: int, tester: int, sources: dict[int, bytes], limits: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Relay until the program (with a tester: the tester) ends or a limit is passed; then kill the tree.
+
+        `watched` is the program's process descriptor; `sources` maps descriptors to the letter of their frames.
+        Returns how it ended: `code` is None when it was us who ended it.
+        """
+        room = {b"C": MAX_SAID, b"O": limits["output_kb"] * 1024, b"V": MAX_SAID}
+        last = os.pidfd_open(tester) if tester > 0 else watched
         poll = select.poll()
-        poll.register(read, select.POLLIN)
-        poll.register(link, select.POLLRDHUP)
-        while True:
-            now = time.monotonic()
-            wait = max(0.0, min(deadline, look) - now)
-            for descriptor, _ in poll.poll(int(wait * 1000) + 1):
-                if descriptor != read:
+        for descriptor in sources:
+            os.set_blocking(descriptor, False)
+            poll.register(descriptor, select.POLLIN)
+        poll.register(last, select.POLLIN)
+        poll.register(self.link, select.POLLRDHUP)
+        now = time.monotonic()
+        deadline, look = now + limits["wall_s"], now + LOOK_S
+        reason, ended = "", False
+        while not (reason or ended):
+            for descriptor, _ in poll.poll(max(0.0, min(deadline, look) - now) * 1000 + 1):
+                if descriptor == last:
+                    ended = True
+                elif descriptor in sources:
+                    if not self._relay(descriptor, sources[descriptor], room):
+                        poll.unregister(descriptor)
+                else:
                     os._exit(1)  # nobody is left to report to; the kernel ends all that is below us
-                piece = os.read(read, 1 << 20)
-                size += len(piece)
-                if not piece or size > MAX_REPORT:
-                    return reason, b"".join(parts) if size <= MAX_REPORT else b""
-                parts.append(piece)
             now = time.monotonic()
-            if now >= deadline:
-                if reason:  # the supervisor had its grace
-                    os.kill(supervisor, signal.SIGKILL)
-                    return reason, b""
+            if min(room.values()) < 0:
+                reason = "output"
+            elif now >= deadline:
                 reason = "wall time"
-            elif now >= look and not reason:
+            elif now >= look:
                 reason = self._beyond(limits)
                 look = now + LOOK_S
-            if reason and now >= look - LOOK_S:
-                deadline, look = (now + GRACE_S if reason and deadline - began <= limits["wall_s"] else deadline), now + LOOK_S
-                self._kill_all_but(supervisor)
+        by_itself = bool(select.select([watched], [], [], 0)[0])
+        tree.kill(program)
+        if tester > 0:
+            os.kill(tester, signal.SIGKILL)
+            os.waitpid(tester, 0)
+            os.close(last)
+        _, status, usage = os.wait4(program, 0)
+        tree.end()
+        for descriptor, letter in sources.items():  # what was written before the end
+            while room[letter] >= 0 and self._relay(descriptor, letter, room):
+                pass
+        if not reason and min(room.values()) < 0:
+            reason = "output"
+        self._view[: self._used] = bytes(self._used)
+        self._used = 0
+        return {
+            "reason": reason,
+            "code": os.waitstatus_to_exitcode(status) if by_itself else None,
+            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "memory_mb": usage.ru_maxrss / 1024,
+        }
+
+    def _relay(self, descriptor: int, letter: bytes, room: dict[bytes, int]) -> bool:
+        """Pass on what is there, as far as there is room; False when nothing came."""
+        try:
+            count = os.readv(descriptor, [self._buffer])
+        except BlockingIOError:
+            return False
+        self._used = max(self._used, count)
+        kept = min(count, room[letter])
+        room[letter] = room[letter] - count
+        if kept:
+            self.link.sendall(letter + struct.pack("<I", kept))
+            self.link.sendall(self._view[:kept])
+        return count > 0
 
     def _processes(self) -> list[int]:
         if self.proc < 0:
@@ -96,14 +139,3 @@ class Watch:
         """Return anonymous and shared memory in KiB."""
         fields = dict(line.split(b":", 1) for line in self._file(pid, "status").splitlines() if b":" in line)
         return sum(int(fields.get(key, b"0").split()[0]) for key in (b"RssAnon", b"RssShmem"))
-
-    def _kill_all_but(self, supervisor: int) -> None:
-        others = [pid for pid in self._processes() if pid not in (os.getpid(), supervisor)]
-        for pid in others or [supervisor]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-
-    def sweep(self) -> None:
-        """Without a process tree of its own: kill what the program left (see `unsafe`)."""
