@@ -1,10 +1,11 @@
 """M1: what training on filtered programs is worth, in the likelihood of held-out correct programs.
 
 arXiv:2502.11460 trains on prefix -> completion pairs of programs that pass and reports pass@1. A 135M model passes nothing, so the
-measure is the mean negative log-likelihood of held-out reference bodies given their prefix, in nats a token, paired item by item. Arms:
-programs that pass the model's own three most frequent tests (`filtered`), all (`unfiltered`), and those that fail (`failing`): CodeGen-16B's
-solutions for HumanEval tasks, equal answer tokens an arm. Held out: MBPP's reference programs; no task of MBPP is in training. Controls:
-the untrained base; bodies exchanged between tasks (`shuffled`). pass@k (M2) is reported as not run: it is at the floor at this size.
+measure is the mean negative log-likelihood of held-out reference bodies given their prefix, in nats a token, paired item by item.
+Arms: CodeGen-16B's solutions for HumanEval tasks that pass the model's own three most frequent tests (`filtered`), all of them
+(`unfiltered`), and those that fail (`failing`), equal answer tokens an arm. Held out: MBPP's reference programs; no task of MBPP is in
+training. Controls: the untrained base; bodies exchanged between tasks (`shuffled`). pass@k (M2) is reported as not run: it is at the
+floor at this size.
 """
 
 from __future__ import annotations
