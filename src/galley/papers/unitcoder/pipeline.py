@@ -188,11 +188,11 @@ def faults(rows: Iterable[Row], *, n_input: int, settings: Settings) -> list[str
             found.append(f"{row['id']}: a round after a pass")
         if row["status"] != "passed" and (row["provenance"] or row["refined"]):
             found.append(f"{row['id']}: {row['status']}, but with a provenance")
-        for record in row["rounds"]:
+        for later, record in enumerate(row["rounds"], start=1):
             rounds[record["round"], "in"] += 1
             solved = any(p["passed"] for p in record["proposals"])
             rounds[record["round"], "failed"] += not solved
-            if solved and record is not row["rounds"][-1]:
+            if solved and later < len(row["rounds"]):
                 found.append(f"{row['id']}: a round after a pass")
         if any(key not in row for key in ("seed", "prompts", "writer", "debugger", "isolation", "limits")):
             found.append(f"{row['id']}: a fact is missing")
