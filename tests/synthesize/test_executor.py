@@ -34,7 +34,7 @@ def test_a_second_life_recalls_what_had_ended(sandbox, tmp_path):
         assert [call.value for call in second.all(programs)[0].calls] == [(1, {1: [1]}, None), ("x", {1: ["x"]}, None)]
         second.forget()
         assert len(journal) == 0
-    assert first.executed == 2 and first.cpu_s > 0 and first.isolation
+    assert first.executed == 2 and first.isolation
 
 
 def test_the_key_is_of_code_tests_and_limits():

@@ -13,6 +13,7 @@ import ast
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 COMPARE: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.Gt),
@@ -148,7 +149,7 @@ def _replacements(node: ast.AST, parent: ast.AST, field: str, names: list[str]) 
         yield "jump", ast.Break()
 
 
-def _near(value: object) -> tuple[object, ...]:
+def _near(value: Any) -> tuple[Any, ...]:
     if isinstance(value, bool):
         return (not value,)
     if isinstance(value, int | float):

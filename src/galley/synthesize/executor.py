@@ -28,7 +28,6 @@ class Executor:
         self.sandbox, self.journal = sandbox, journal
         self.executed = self.recalled = 0
         self.isolation = ""
-        self.cpu_s = 0.0  # of the programs, not of this process
 
     def all(self, programs: Sequence[Program]) -> list[Outcome]:
         """Return the outcomes in the order of the programs; equal programs are run once."""
@@ -46,7 +45,6 @@ class Executor:
         self.recalled += len(programs) - len(todo)
         for outcome in self.sandbox.map(todo.values(), ordered=False):
             self.executed += 1
-            self.cpu_s += outcome.cpu_s
             found[outcome.id] = outcome
             if self.journal is not None:
                 self.journal.put(outcome.id, json.dumps(_plain(outcome)))

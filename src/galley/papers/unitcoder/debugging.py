@@ -64,7 +64,6 @@ def run_debugging(*, sources: Path, out: Path, plan: Plan, scale: str, workers: 
         settings = settings_of(plan)
         key = digest([code_digest(__name__), plan.model_dump()])
         rows = [count("search", BENCHMARK, "programs", len(items)), count("search", BENCHMARK, "problems", len(problems))]
-        spent = 0.0
         for name in ("search", "drawn"):
             run = Executor(sandbox, journal=Journal(out / "state" / key / f"{name}.sqlite"))
             debugger: Debugger = GivenPrograms("drawn", drawn)
@@ -79,11 +78,10 @@ def run_debugging(*, sources: Path, out: Path, plan: Plan, scale: str, workers: 
                 batch=plan.pipeline.batch,
                 rows=out / "state" / key / f"{name}.jsonl",
             )
-            spent += run.cpu_s
             rows.append(count(name, BENCHMARK, "broken_invariants", len(faults(made, n_input=len(items), settings=settings))))
             rows += debug_rows(made, problems, name=name, rounds=settings.rounds, run=plain)
         rows += permuted_rows(items, problems, run=plain, settings=settings, seed=plan.data_seed)
-        finish(rows, stage="debugging", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation, cpu_s=plain.cpu_s + spent)
+    finish(rows, stage="debugging", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
 
 
 def real_programs(sources: Path, *, plan: Plan, run: Executor) -> tuple[dict[str, Problem], list[Item], dict[str, list[str]]]:

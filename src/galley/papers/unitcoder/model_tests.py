@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from galley.artifact import Stopwatch, atomic_path
 from galley.data.benchmarks import present
@@ -68,16 +69,8 @@ def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers
     with Sandbox(workers=workers, limits=limits_of(plan)) as sandbox:
         run = Executor(sandbox)
         solved, programs = score(tasks, solutions, suites, plan=plan, run=run)
-        finish(
-            report(solved, plan=plan),
-            stage="model_tests",
-            out=out,
-            plan=plan,
-            scale=scale,
-            watch=watch,
-            backend=run.isolation,
-            cpu_s=run.cpu_s,
-        )
+        rows = report(solved, plan=plan)
+    finish(rows, stage="model_tests", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation)
     with atomic_path(out / "programs.jsonl") as part, part.open("w", encoding="utf-8") as handle:
         for s in solved:
             for n, code in enumerate(programs[s.task.id]):
@@ -185,7 +178,7 @@ def draw_rows(solved: Sequence[Solved], *, chosen: str, k: int, draws: int, seed
             covered[s.task.id] += any(passing) / draws
         base[s.task.id] = float(sum(s.right))
     share = sum(kept.values()) / sum(len(s.right) for s in solved)
-    common = {"model": MODEL, "benchmark": BENCHMARK, "setting": f"k={k}"}
+    common: dict[str, Any] = {"model": MODEL, "benchmark": BENCHMARK, "setting": f"k={k}"}
     rows = [
         *ratio_rows(hits, kept, method=method, metric="precision", **common),
         count(method, BENCHMARK, "kept_share", share, unit="fraction", model=MODEL, setting=f"k={k}"),

@@ -14,6 +14,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from galley.artifact import Stopwatch
 from galley.data.benchmarks import present
@@ -58,7 +59,7 @@ def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: st
                 *curve_rows(vectors, name=name),
                 *permuted_rows(tasks, programs, vectors, name=name, run=run, limits=limits, seed=plan.data_seed),
             ]
-        finish(rows, stage="mutants", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation, cpu_s=run.cpu_s + again.cpu_s)
+    finish(rows, stage="mutants", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation)
 
 
 def mutation_tasks(name: str, *, corpus: Path, sources: Path, plan: Plan, run: Executor, again: Executor) -> list[Task]:
@@ -111,7 +112,7 @@ def curve_rows(vectors: Mapping[tuple[str, str], Sequence[bool]], *, name: str) 
             hits[task] += chance[key] * right[key]
             total[task] += share
             good[task] += share * right[key]
-        common = {"benchmark": name, "setting": f"k={k}"}
+        common: dict[str, Any] = {"benchmark": name, "setting": f"k={k}"}
         rows += ratio_rows(hits, kept, method="mutants", metric="precision", **common)
         rows += ratio_rows(hits, kept, times=2, method="mutants", metric="twice_precision", **common)
         rows += ratio_rows(good, total, method="control:random", metric="precision", **common)

@@ -5,6 +5,7 @@ Source: ours.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,21 +27,18 @@ def limits_of(plan: Plan) -> Limits:
     return Limits(cpu_s=plan.limits.cpu_s, wall_s=plan.limits.wall_s, memory_mb=plan.limits.memory_mb)
 
 
-def finish(rows: Rows, *, stage: str, out: Path, plan: Plan, scale: str, watch: Stopwatch, backend: str, cpu_s: float = 0.0) -> None:
-    """Write <stage>.items.parquet and <stage>.runs.csv; `backend` says how programs were isolated, `cpu_s` what they used."""
+def finish(rows: Rows, *, stage: str, out: Path, plan: Plan, scale: str, watch: Stopwatch, backend: str) -> None:
+    """Write <stage>.items.parquet and <stage>.runs.csv; `backend` says how programs were isolated.
+
+    Call it when the sandbox is closed: then the CPU seconds of its processes are known, and they are in the run's.
+    """
     run_id = digest([PAPER, stage, scale, plan.model_dump()])
     common = {"paper": PAPER, "scale": scale, "run_id": run_id, "device": "cpu"}
     rows = [{"model": "none", **row} for row in rows]
     write_items(item_frame(rows, **common, backend=backend or "none"), out / f"{stage}.items.parquet")
-    facts = {
-        "stage": stage.split("/")[-1],
-        "model": "none",
-        "method": "",
-        "setting": "",
-        "seed": 0,
-        "threads": 1,
-        **watch.read(),
-    }
+    facts: dict[str, Any] = {"stage": stage, "model": "none", "method": "", "setting": "", "seed": 0, "threads": 1, **watch.read()}
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    facts["cpu_s"] = round(facts["cpu_s"] + children.ru_utime + children.ru_stime, 3)
     write_runs(pd.DataFrame([{**common, **facts}]), out / f"{stage}.runs.csv")
 
 
@@ -54,7 +52,7 @@ def absent(method: str, benchmark: str, metric: str, reason: str, **more: Any) -
     return {"method": method, "benchmark": benchmark, "metric": metric, "score": None, "status": "not_run", "reason": reason, **more}
 
 
-def ratio_rows(hits: Mapping[str, float], counts: Mapping[str, float], *, times: float = 1.0, **row: Any) -> Rows:
+def ratio_rows(hits: Mapping[str, float], counts: Mapping[str, float], *, times: int = 1, **row: Any) -> Rows:
     """Return a pooled ratio as one item a task (linearised, so that its mean is the ratio); one not_run row when nothing was counted."""
     ids = sorted(counts)
     scores = linearised([hits[i] for i in ids], [counts[i] for i in ids])

@@ -82,8 +82,7 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
             *doctest_rows(functions, run=plain, settings=settings),
             *again_rows(rows, run=twin, settings=settings),
         ]
-        cpu_s = sum(executor.cpu_s for executor in (plain, run, twin))
-    finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation, cpu_s=cpu_s)
+    finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
 
 
 def settings_of(plan: Plan) -> Settings:
