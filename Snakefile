@@ -31,6 +31,7 @@ include: "rules/sources.smk"
 include: "rules/models.smk"
 include: "rules/mha2mla.smk"
 include: "rules/fourier_attention.smk"
+include: "rules/codeseq.smk"
 include: "rules/kernels.smk"
 include: "rules/tables.smk"
 

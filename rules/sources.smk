@@ -8,6 +8,8 @@ OPTIONAL = [
     "longbench_config",
     "longbench_multi_news",
     "shakespeare",
+    "oeis_records",
+    "oeissequences",
 ]
 
 

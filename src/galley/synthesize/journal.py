@@ -16,12 +16,13 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+Job = TypeVar("Job", contravariant=True)
 
 
-class Work(Protocol[T]):
+class Work(Protocol[Job]):
     """Something that does jobs in order, lazily: a sandbox's `map`, a backend."""
 
-    def __call__(self, jobs: Iterable[T]) -> Iterator[str]:
+    def __call__(self, jobs: Iterable[Job]) -> Iterator[str]:
         """Yield one result, as text, for each job in order."""
         ...
 
@@ -66,6 +67,6 @@ class Journal:
             for key, result in zip(new, work(new.values()), strict=True):
                 self.put(key, result)
             for key, job in part:
-                result = self.get(key)
-                assert result is not None
-                yield job, result
+                kept = self.get(key)
+                assert kept is not None
+                yield job, kept

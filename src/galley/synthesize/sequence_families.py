@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
+import numpy as np
 
 from galley.artifact import GalleyError
 from galley.stats import derangement
@@ -76,8 +76,7 @@ def split_programs(programs: Sequence[IntegerProgram], *, held_out: int, family:
     rest = [p for p in programs if p.family != family]
     if not 0 <= held_out < len(rest):
         raise GalleyError(f"held_out is {held_out}, but there are {len(rest)} programs outside the held-out family; hold out fewer")
-    order = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed)).tolist()
-    chosen = set(order[:held_out])
+    chosen = set(np.random.default_rng(seed).permutation(len(rest))[:held_out].tolist())
     return Split(
         train=tuple(p for i, p in enumerate(rest) if i not in chosen),
         combinations=tuple(p for i, p in enumerate(rest) if i in chosen),

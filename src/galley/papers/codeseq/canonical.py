@@ -10,6 +10,7 @@ Source: ours; the paper (arXiv:2510.14620) does not say how its test set was kep
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -20,7 +21,7 @@ LEADING, WINDOW = 3, 6
 
 def fingerprints(terms: Sequence[int]) -> list[str]:
     """Return one fingerprint per number of stripped leading terms, 0 to LEADING; fewer for a sequence that is too short."""
-    differences = [b - a for a, b in zip(terms, terms[1:], strict=False)]
+    differences = [b - a for a, b in itertools.pairwise(terms)]
     out = []
     for start in range(LEADING + 1):
         window = differences[start : start + WINDOW]

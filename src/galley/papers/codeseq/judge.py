@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from galley.artifact import digest
 from galley.papers.codeseq.answers import same_output
@@ -64,8 +65,27 @@ class Judge:
         self.sandbox, self.journal = sandbox, journal
         self.isolation = ""
 
-    def judge(self, jobs: Iterable[Job]) -> Iterator[Judged]:
-        """Yield the verdict on each job in order; memory does not grow with their number."""
+    def judge(self, jobs: Iterable[Job], *, chunk: int = 1024) -> Iterator[Judged]:
+        """Yield the verdict on each job in order, a chunk of jobs in memory at a time.
+
+        A job's first case runs alone; only programs that get it right run on the others. So `right` counts cases up to the first
+        wrong one at least, and `failure` is the first wrong one in the cases' order.
+        """
+        jobs = iter(jobs)
+        while part := list(islice(jobs, chunk)):
+            first = list(self._run(Job(job.code, job.cases[:1]) for job in part))
+            rest = self._run(
+                Job(job.code, job.cases[1:]) for job, judged in zip(part, first, strict=True) if judged.passed and len(job.cases) > 1
+            )
+            for job, judged in zip(part, first, strict=True):
+                if judged.passed and len(job.cases) > 1:
+                    more = next(rest)
+                    yield Judged(more.verdict, 1 + more.right, len(job.cases), more.failure)
+                else:
+                    yield Judged(judged.verdict, judged.right, len(job.cases), judged.failure)
+
+    def _run(self, jobs: Iterable[Job]) -> Iterator[Judged]:
+        """Yield the verdict on each job with all of its cases run."""
         for job, result in self.journal.run(((job.key, job) for job in jobs), self._work):
             yield _compare(job, result)
 
@@ -93,4 +113,3 @@ def _compare(job: Job, result: str) -> Judged:
         elif failure is None:
             failure = Failure(given, expected, row["why"] if got is None or not got.strip() else got.strip()[:80])
     return Judged(row["verdict"], right, len(job.cases), failure)
-

@@ -90,10 +90,11 @@ def generated_records() -> Iterator[Record]:
         offset = number % 3
         terms = evaluate(program.expression, GENERATED_TERMS)
         assert terms is not None
+        body, read = f"    return {program.expression}\n", f"    n = i - {offset}\n"
         yield Record(
-            id=f"G{number:06d}", name=f"a(n) = {program.expression} of n - {offset}" if offset else f"a(n) = {program.expression}",
-            terms=terms, offset=offset, keywords=("nonn", "easy"), formulas=(f"{program.expression}, n from 0",), origin=f"generated/{program.family}",
-            reference=f"def f(i):\n    n = i - {offset}\n    return {program.expression}\n" if offset else f"def f(n):\n    return {program.expression}\n",
+            id=f"G{number:06d}", name=f"a(n) = {program.expression}" + (f" with n counted from {offset} as 0" if offset else ""),
+            terms=terms, offset=offset, keywords=("nonn", "easy"), formulas=(program.expression,), origin=f"generated/{program.family}",
+            reference=f"def f(i):\n{read}{body}" if offset else f"def f(n):\n{body}",
         )  # fmt: skip
 
 

@@ -36,8 +36,8 @@ def solve_all(
         solved = [False] * len(part)
         for _ in range(1 + rounds):
             open_ = [i for i in range(len(part)) if not solved[i] and not (tried[i] and tried[i][-1].code is None)]
-            for i in open_:
-                tried[i] += solver.propose(part[i], tried=tried[i], n=1, seed=seed)
+            for i, (attempt,) in zip(open_, solver.propose([(part[i], tried[i]) for i in open_], n=1, seed=seed), strict=True):
+                tried[i].append(attempt)
             ran = [i for i in open_ if tried[i][-1].code is not None]
             jobs = [Job(tried[i][-1].code or "", part[i].tests) for i in ran]
             for i, judged in zip(ran, judge.judge(jobs), strict=True):
@@ -50,14 +50,16 @@ def solve_all(
 
 
 def roll_out(
-    problems: Iterable[Problem], solver: Solver, judge: Judge, *, seed: int, rollouts: int = ROLLOUTS
+    problems: Iterable[Problem], solver: Solver, judge: Judge, *, seed: int, rollouts: int = ROLLOUTS, chunk: int = 64
 ) -> Iterator[tuple[Problem, list[bool]]]:
     """Yield for each problem which of its rollouts, without feedback, passed every test."""
-    for problem in problems:
-        attempts = solver.propose(problem, tried=[], n=rollouts, seed=seed)
-        codes = list(dict.fromkeys(a.code for a in attempts if a.code is not None))
-        verdicts = dict(zip(codes, (j.passed for j in judge.judge(Job(code, problem.tests) for code in codes)), strict=True))
-        yield problem, [a.code is not None and verdicts[a.code] for a in attempts]
+    problems = iter(problems)
+    while part := list(islice(problems, chunk)):
+        proposals = solver.propose([(problem, ()) for problem in part], n=rollouts, seed=seed)
+        jobs = [Job(a.code, p.tests) for p, attempts in zip(part, proposals, strict=True) for a in attempts if a.code is not None]
+        verdicts = judge.judge(jobs)
+        for problem, attempts in zip(part, proposals, strict=True):
+            yield problem, [a.code is not None and next(verdicts).passed for a in attempts]
 
 
 def sft_sample(problem: Problem, trajectory: Trajectory, *, reflections: bool) -> dict[str, str] | None:

@@ -37,7 +37,7 @@ class Cssr:
         return math.log(min(s, self.ceiling) + self.eps) / math.log(self.eps)
 
     def reward(self, *, passed: bool, s: float, right_cases: int = 0, cases: int = 0, formatted: bool = True) -> float:
-        """Return the reward of one sample; `cases` are the distinct inputs that it checked itself, `right_cases` those with true outputs."""
+        """Return a sample's reward; `cases` are the distinct inputs that it checked itself, `right_cases` those with true outputs."""
         if not formatted:
             return 0.0
         share = right_cases / cases if cases >= self.fewest_cases else 0.0

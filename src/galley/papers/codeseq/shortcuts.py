@@ -9,6 +9,7 @@ Source: ours.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -23,13 +24,13 @@ def degree(values: Sequence[int]) -> int | None:
     while len(row) > 1:
         if all(v == row[0] for v in row):
             return order
-        row, order = [b - a for a, b in zip(row, row[1:], strict=False)], order + 1
+        row, order = [b - a for a, b in itertools.pairwise(row)], order + 1
     return None
 
 
 def lookup_program(seen: Sequence[Pair], *, beyond: Literal["constant", "polynomial"]) -> str:
     """Return a stdin program that knows the seen terms by heart; its inputs are consecutive."""
-    table = {i: term for i, term in seen}
+    table = dict(seen)
     head = f"TABLE = {table!r}\nn = int(input())\nif n in TABLE:\n    print(TABLE[n])\n"
     if beyond == "constant":
         return head + "else:\n    print(0)\n"

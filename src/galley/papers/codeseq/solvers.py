@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from galley.llm.backend import Backend
 from galley.papers.codeseq.answers import extract_program, stdin_program
 from galley.papers.codeseq.problems import Pair, Problem, seed_of
 from galley.papers.codeseq.prompts import reflect_prompt, solve_prompt
@@ -33,13 +34,16 @@ class Attempt:
     got: str = ""
 
 
+Asked = Sequence[tuple[Problem, Sequence[Attempt]]]  # problems, each with what was tried
+
+
 class Solver(Protocol):
     """Something that proposes programs; `name` is the backend in every row."""
 
     name: str
 
-    def propose(self, problem: Problem, *, tried: Sequence[Attempt], n: int, seed: int) -> list[Attempt]:
-        """Return n proposals, given earlier ones with the case that each failed."""
+    def propose(self, asked: Asked, *, n: int, seed: int) -> list[list[Attempt]]:
+        """Return n proposals for each problem, given earlier ones with the case that each failed."""
         ...
 
 
@@ -48,8 +52,11 @@ class SearchSolver:
 
     name = "search:families"
 
-    def propose(self, problem: Problem, *, tried: Sequence[Attempt], n: int, seed: int) -> list[Attempt]:
-        """Return n programs drawn with replacement among the consistent ones that were not tried."""
+    def propose(self, asked: Asked, *, n: int, seed: int) -> list[list[Attempt]]:
+        """Return n programs for each problem, drawn with replacement among the consistent ones that were not tried."""
+        return [self._draw(problem, tried, n=n, seed=seed) for problem, tried in asked]
+
+    def _draw(self, problem: Problem, tried: Sequence[Attempt], *, n: int, seed: int) -> list[Attempt]:
         cases = [*problem.examples, *(a.failed for a in tried if a.failed is not None)]
         past = {a.code for a in tried}
         fits = [code for code in consistent(tuple(cases)) if code not in past]
@@ -138,15 +145,15 @@ def _polynomial_program(coefficients: Sequence[Fraction]) -> str:
 class ModelSolver:
     """Asks a language model (a backend of galley.llm) for a short explanation and one Python fence."""
 
-    def __init__(self, backend: Any, *, temperature: float = 1.0, max_tokens: int = 10240) -> None:
+    def __init__(self, backend: Backend, *, temperature: float = 1.0, max_tokens: int = 10240) -> None:
         self.backend, self.temperature, self.max_tokens = backend, temperature, max_tokens
         self.name = backend.name
 
-    def propose(self, problem: Problem, *, tried: Sequence[Attempt], n: int, seed: int) -> list[Attempt]:
-        """Return the programs of n samples; there is none in one that failed or has no fence."""
-        messages = reflect_prompt(problem, [(a.text, a.failed, a.got) for a in tried]) if tried else solve_prompt(problem)
-        answers = self.backend.generate(
-            [messages], n=n, temperature=self.temperature, max_tokens=self.max_tokens,
-            seed=seed_of("model", seed, problem.id, len(tried)) % 2**31,
-        )[0]  # fmt: skip
-        return [Attempt(None if a.finish == "failed" else extract_program(a.text), a.text) for a in answers]
+    def propose(self, asked: Asked, *, n: int, seed: int) -> list[list[Attempt]]:
+        """Return the programs of n samples for each problem; there is none in one that failed or has no fence."""
+        prompts = [
+            reflect_prompt(problem, [(a.text, a.failed, a.got) for a in tried]) if tried else solve_prompt(problem)
+            for problem, tried in asked
+        ]
+        answers = self.backend.generate(prompts, n=n, temperature=self.temperature, max_tokens=self.max_tokens, seed=seed)
+        return [[Attempt(None if a.finish == "failed" else extract_program(a.text), a.text) for a in row] for row in answers]

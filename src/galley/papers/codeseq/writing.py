@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from itertools import islice
+from typing import Protocol
 
+from galley.llm.backend import Backend
 from galley.papers.codeseq.answers import as_integer
 from galley.papers.codeseq.problems import Problem, bare_problem, seed_of, shifted
 from galley.papers.codeseq.prompts import check_prompt, write_prompt
@@ -30,13 +32,16 @@ STORIES = (
 )
 
 
+Asked = Sequence[tuple[Record, Problem]]  # sequences with their problems still without text
+
+
 class Writer(Protocol):
     """Something that writes a problem's text; `name` is the backend in every row."""
 
     name: str
 
-    def write(self, record: Record, problem: Problem, *, seed: int) -> Problem | str:
-        """Return the problem with its text and shift, or the reason for which it is dropped."""
+    def write(self, asked: Asked, *, seed: int) -> list[Problem | str]:
+        """Return each problem with its text and shift, or the reason for which it is dropped."""
         ...
 
 
@@ -45,8 +50,12 @@ class TemplateWriter:
 
     name = "template"
 
-    def write(self, record: Record, problem: Problem, *, seed: int) -> Problem | str:
-        """Return the problem with its text; inputs become the OEIS indices, so that f(offset) is the first term."""
+    def write(self, asked: Asked, *, seed: int) -> list[Problem | str]:
+        """Return the problems with their text."""
+        return [self._write(record, problem, seed=seed) for record, problem in asked]
+
+    def _write(self, record: Record, problem: Problem, *, seed: int) -> Problem:
+        """Return a problem with its text; inputs become the OEIS indices, so that f(offset) is the first term."""
         story = STORIES[seed_of("story", seed, record.id) % len(STORIES)]
         rule = record.name.rstrip(".")
         moved = shifted(problem, record.offset - 1)
@@ -59,19 +68,18 @@ class TemplateWriter:
 class ModelWriter:
     """Asks a language model for the story (a backend of galley.llm)."""
 
-    def __init__(self, backend: Any, *, temperature: float = 1.0, max_tokens: int = 4096) -> None:
+    def __init__(self, backend: Backend, *, temperature: float = 1.0, max_tokens: int = 4096) -> None:
         self.backend, self.temperature, self.max_tokens = backend, temperature, max_tokens
         self.name = backend.name
 
-    def write(self, record: Record, problem: Problem, *, seed: int) -> Problem | str:
-        """Return the problem with the model's text, or why it is dropped."""
-        messages = write_prompt(record, problem)
-        answer = self.backend.generate(
-            [messages], temperature=self.temperature, max_tokens=self.max_tokens, seed=seed_of("write", seed, record.id) % 2**31
-        )[0][0]
-        if answer.finish == "failed":
-            return "endpoint_failed"
-        return accept(answer.text, problem, writer=self.name)
+    def write(self, asked: Asked, *, seed: int) -> list[Problem | str]:
+        """Return each problem with the model's text, or why it is dropped."""
+        prompts = [write_prompt(record, problem) for record, problem in asked]
+        answers = self.backend.generate(prompts, temperature=self.temperature, max_tokens=self.max_tokens, seed=seed)
+        return [
+            "endpoint_failed" if answer.finish == "failed" else accept(answer.text, problem, writer=self.name)
+            for (_, problem), (answer,) in zip(asked, answers, strict=True)
+        ]
 
 
 def accept(text: str, problem: Problem, *, writer: str) -> Problem | str:
@@ -80,10 +88,10 @@ def accept(text: str, problem: Problem, *, writer: str) -> Problem | str:
     try:
         row = json.loads(text[start : end + 1])
         shown = [(as_integer(str(e["input"])), as_integer(str(e["output"]))) for e in row["example"]]
-        fields = {name: str(row[name]).strip() for name in ("description", "input_requirement", "output_requirement")}
+        description, given, printed = (str(row[name]).strip() for name in ("description", "input_requirement", "output_requirement"))
     except (ValueError, KeyError, TypeError, RecursionError):
         return "not_json"
-    if len(shown) != 2 or not all(fields.values()):
+    if len(shown) != 2 or not (description and given and printed):
         return "not_json"
     if [term for _, term in shown] != [term for _, term in problem.examples]:
         return "wrong_example_output"
@@ -91,25 +99,27 @@ def accept(text: str, problem: Problem, *, writer: str) -> Problem | str:
     shift = shifts.pop()
     if shifts or shift is None:
         return "unequal_shift"
-    return replace(shifted(problem, shift), **fields, writer=writer)
+    moved = shifted(problem, shift)
+    return replace(moved, description=description, input_requirement=given, output_requirement=printed, writer=writer)
 
 
 class Guide:
     """The guiding agent: a second model call that must find both example outputs from the text alone, with one retry."""
 
-    def __init__(self, backend: Any, *, max_tokens: int = 4096) -> None:
+    def __init__(self, backend: Backend, *, max_tokens: int = 4096) -> None:
         self.backend, self.max_tokens = backend, max_tokens
 
-    def valid(self, problem: Problem, *, seed: int) -> bool:
-        """Say whether the agent's answers are the true terms."""
-        wanted = [term for _, term in problem.examples]
+    def valid(self, problems: Sequence[Problem], *, seed: int) -> list[bool]:
+        """Say of each problem whether the agent's answers are the true terms."""
+        valid = [False] * len(problems)
         for attempt in range(2):
-            answer = self.backend.generate(
-                [check_prompt(problem)], temperature=1.0, max_tokens=self.max_tokens, seed=seed_of("guide", seed, problem.id, attempt) % 2**31
-            )[0][0]
-            if answer.finish != "failed" and answers_in(answer.text) == wanted:
-                return True
-        return False
+            left = [i for i, ok in enumerate(valid) if not ok]
+            prompts = [check_prompt(problems[i]) for i in left]
+            answers = self.backend.generate(prompts, temperature=1.0, max_tokens=self.max_tokens, seed=seed + attempt) if left else []
+            for i, (answer,) in zip(left, answers, strict=True):
+                wanted = [term for _, term in problems[i].examples]
+                valid[i] = answer.finish != "failed" and answers_in(answer.text) == wanted
+        return valid
 
 
 def answers_in(text: str) -> list[int | None]:
@@ -119,15 +129,20 @@ def answers_in(text: str) -> list[int | None]:
 
 
 def write_problems(
-    records: Iterable[Record], writer: Writer, *, guide: Guide | None, seed: int, counts: Counter[str]
+    records: Iterable[Record], writer: Writer, *, guide: Guide | None, seed: int, counts: Counter[str], chunk: int = 64
 ) -> Iterator[tuple[Record, Problem]]:
     """Yield the accepted problems with their records; `counts` gets `problems_input`, `accepted` and the dropped by reason."""
-    for record in records:
-        counts["problems_input"] += 1
-        bare = bare_problem(record, seed=seed)
-        written = "few_tests" if bare is None else writer.write(record, bare, seed=seed)
-        if not isinstance(written, str) and guide is not None and not guide.valid(written, seed=seed):
-            written = "guide_disagrees"
-        counts["accepted" if isinstance(written, Problem) else str(written)] += 1
-        if isinstance(written, Problem):
-            yield record, written
+    records = iter(records)
+    while part := list(islice(records, chunk)):
+        bare = [bare_problem(record, seed=seed) for record in part]
+        asked = [(record, problem) for record, problem in zip(part, bare, strict=True) if problem is not None]
+        written = writer.write(asked, seed=seed)
+        drafts = [p for p in written if isinstance(p, Problem)]
+        valid = dict(zip((p.id for p in drafts), guide.valid(drafts, seed=seed) if guide else [True] * len(drafts), strict=True))
+        counts["problems_input"] += len(part)
+        counts["few_tests"] += len(part) - len(asked)
+        for (record, _), problem in zip(asked, written, strict=True):
+            fine = isinstance(problem, Problem) and valid[problem.id]
+            counts["accepted" if fine else "guide_disagrees" if isinstance(problem, Problem) else problem] += 1
+            if isinstance(problem, Problem) and fine:
+                yield record, problem
