@@ -67,6 +67,7 @@ class UnitTests:
 
     tests: str
     entry_point: str
+    allow: tuple[str, ...] = ()  # modules that the task itself needs and that reach raw memory: ("ctypes",)
 
 
 @dataclass(frozen=True)

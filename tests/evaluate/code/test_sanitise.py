@@ -29,10 +29,15 @@ def test_it_is_evalplus_s():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "((((", "\0", "no code at all", "(" * 3000, "x = 1\n" * 2000], ids=["empty", "open", "null", "prose", "deep", "long"]
+    "text", ["", "((((", "\0", "no code at all", "(" * 3000, "x = (\n" * 2000], ids=["empty", "open", "null", "prose", "deep", "long"]
 )
 def test_anything_is_taken_without_an_error(text):
     assert isinstance(sanitise(text, "f"), str)
+
+
+def test_a_long_program_that_parses_is_left_alone():
+    program = CLEAN + "\n" + "x = 1\n" * 100
+    assert sanitise(program, "f") == program
 
 
 def test_blocks():

@@ -12,7 +12,6 @@ Source: ours.
 from __future__ import annotations
 
 import builtins
-import collections
 import gc
 import linecache
 import marshal
@@ -21,47 +20,21 @@ import signal
 import struct
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from galley.sandbox import plain
-from galley.sandbox.inside import guard
+from galley.sandbox.inside import guard, unit_tests
 from galley.sandbox.inside.limits import Layers, default_signals, own_descriptors, restrict
+from galley.sandbox.inside.report import MESSAGE, describe, fail, record, unraisable, write_all
 
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.2
-MESSAGE, TRACEBACK = 500, 4000  # characters kept
 FILE = "program.py"
+FREEZE = guard.freezer()
 Steps = list[Callable[[], Any]]
 Blobs = dict[str, list[bytes]]
-
-
-def record(kind: bytes, payload: bytes) -> bytes:
-    """Frame one message: a letter, a length, the payload."""
-    return kind + struct.pack("<I", len(payload)) + payload
-
-
-def describe(error: BaseException) -> tuple[str, str, str]:
-    """Return an exception's type, message and traceback, all bounded; hostile ones included."""
-    try:
-        message = str(error)[:MESSAGE]
-    except BaseException as inner:
-        message = f"<its message raised {type(inner).__name__}>"
-    try:
-        lines = traceback.format_exception(type(error), error, error.__traceback__)
-        text = "".join(line for line in lines if "galley/sandbox" not in line)[-TRACEBACK:]
-    except BaseException:
-        text = ""
-    return str(type(error).__name__)[:MESSAGE], message, text
-
-
-def write_all(descriptor: int, data: bytes, write: Callable[[int, Any], int] = os.write) -> None:
-    """Write every byte."""
-    view = memoryview(data)
-    while view:
-        view = view[write(descriptor, view) :]
 
 
 def fresh_module(name: str) -> dict[str, Any]:
@@ -84,12 +57,6 @@ def load(code: str, name: str) -> dict[str, Any]:
     space = fresh_module(name)
     exec(compiled(code), space)
     return space
-
-
-def fail(channel: int, error: BaseException) -> None:
-    """Report an exception and end the process."""
-    write_all(channel, record(b"E", marshal.dumps(describe(error), 2)))
-    os._exit(0)
 
 
 def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], call_cpu_s: float | None) -> None:
@@ -228,18 +195,17 @@ def become_program(layers: Layers, resources: list[tuple[int, int]], source: int
     return theirs
 
 
-def unraisable(channel: int, fault: Any) -> None:
-    """Report the exception that ended the walk of `Tree.fork`; not those of destructors and threads of the program."""
-    if fault.object is collections.deque:
-        fail(channel, fault.exc_value)
-
-
 def plan_script(channel: int, job: dict[str, Any], _blobs: Blobs, steps: Steps) -> None:
     """Plan: execute the source as __main__, flush, send the token, end."""
     end = partial(os.write, channel, record(b"Z", job["token"]))
     program = partial(exec, compiled(job["code"]), fresh_module("__main__"))
     guard.arm(channel)
     steps.extend([program, sys.stdout.flush, end, partial(os._exit, 0)])
+
+
+def plan_unit_tests(channel: int, job: dict[str, Any], _blobs: Blobs, steps: Steps) -> None:
+    """Plan: see unit_tests.py."""
+    unit_tests.plan(channel, job, compiled, fresh_module(unit_tests.MODULE), steps, FREEZE)
 
 
 def plan_calls(channel: int, job: dict[str, Any], blobs: Blobs, _steps: Steps) -> None:

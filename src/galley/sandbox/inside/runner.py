@@ -29,7 +29,7 @@ from typing import Any
 
 from galley.sandbox import plain
 from galley.sandbox.inside import filter as bpf
-from galley.sandbox.inside import guest, jail, linux, tester, unit_tests
+from galley.sandbox.inside import guest, jail, linux, tester
 from galley.sandbox.inside.limits import MEBIBYTE, Layers
 from galley.sandbox.inside.tree import Tree
 from galley.sandbox.inside.watch import Watch
@@ -40,7 +40,7 @@ PLANS: dict[str, Callable[..., None]] = {
     "Stdin": guest.plan_stdin,
     "Calls": guest.plan_calls,
     "Check": guest.plan_server,
-    "UnitTests": unit_tests.plan,
+    "UnitTests": guest.plan_unit_tests,
 }
 
 
@@ -76,8 +76,8 @@ class Runner:
             if linux.landlock_abi():
                 names.append("landlock")
         self.layers.base_memory, self.layers.base_data = _own_size(self.watch.proc)
-        for name in [name for name in sys.modules if name.split(".")[0] == "galley"]:
-            del sys.modules[name]  # programs import none of our modules
+        for name in [name for name in sys.modules if name.split(".")[0] in ("galley", "ctypes", "_ctypes")]:
+            del sys.modules[name]  # programs find none of our modules, and the guard sees them import ctypes
         gc.collect()
         gc.freeze()  # forks share these pages: the collector must not write to them
         return names
