@@ -50,11 +50,8 @@ def split_of(group: str, *, seed: int, heldout: float) -> str:
 
 def write_samples(samples: Iterable[Sample], path: Path) -> int:
     """Write samples as JSON lines, one at a time; return how many."""
-    count = 0
     with atomic_path(path) as part, part.open("w", encoding="utf-8") as out:
-        for count, sample in enumerate(samples, start=1):
-            out.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n")
-    return count
+        return sum(out.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n") > 0 for sample in samples)
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
@@ -93,8 +90,9 @@ def export_rows(items: Sequence[Item], *, seed: int) -> Iterator[dict]:
         s = item.sample
         prompt = write_prompt(s.name, item.shown, seed=f"{seed}:{s.id}:prompt")
         if prompt is not None and s.code not in prompt:
-            yield {"id": s.id, "prompt": prompt, "answer": answer(s.code), "shown": list(item.selection.shown),
-                   "hidden": list(item.selection.hidden), "seed": seed, "writer": s.writer, "package": s.package, "group": s.group}  # fmt: skip
+            drawn = {"shown": list(item.selection.shown), "hidden": list(item.selection.hidden), "seed": seed}
+            made = {"writer": s.writer, "package": s.package, "group": s.group}
+            yield {"id": s.id, "prompt": prompt, "answer": answer(s.code), **drawn, **made}
 
 
 def examples(items: Sequence[Item], *, seed: int, cases: str = "own", training: bool = True) -> list[SftExample]:

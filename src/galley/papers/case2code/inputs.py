@@ -20,14 +20,23 @@ Inputs = dict[str, Any]
 INTS, FLOATS, STRINGS = [0, 1, 2, 3, 7, 10, 12, 100, -4], [0.5, 2.0, -1.25, 10.0], ["abc", "Hello World", "level", "12", "a,b;c", "0110"]
 LISTS: list[list[Any]] = [[1, 2, 3], [5, 1, 4, 1], [-2, 0, 9, 3, 3], [7]]
 WORDS: list[list[Any]] = [["a", "b"], ["dog", "cat", "dog"], ["x"]]
-GRIDS: list[list[Any]] = [[[1, 2], [3, 4]], [[0, 1, 0], [1, 1, 0], [0, 0, 1]], [[5]]]
+GRIDS: list[Any] = [[[1, 2], [3, 4]], [[0, 1, 0], [1, 1, 0], [0, 0, 1]], [[5]]]
 PAIRS: list[Any] = [[(1, 2), (3, 4)], [(0, 1), (1, 2), (2, 0)]]
 MAPS: list[Any] = [{"a": 1, "b": 2}, {"x": 0}, {1: [2], 2: [1, 3], 3: []}]
-POOL: dict[str, list[Any]] = {"int": INTS, "str": STRINGS, "ints": LISTS, "float": FLOATS, "words": WORDS, "grid": GRIDS, "pairs": PAIRS, "map": MAPS}
-MIXES = {  # type signatures that are tried, by the number of arguments
+POOL: dict[str, list[Any]] = {
+    "int": INTS,
+    "str": STRINGS,
+    "ints": LISTS,
+    "float": FLOATS,
+    "words": WORDS,
+    "grid": GRIDS,
+    "pairs": PAIRS,
+    "map": MAPS,
+}
+MIXES: dict[int, list[tuple[str, ...]]] = {  # type signatures that are tried, by the number of arguments
     1: [(name,) for name in POOL],
-    2: [("int", "int"), ("str", "str"), ("ints", "int"), ("ints", "ints"), ("str", "int"), ("float", "float"), ("map", "int"), ("int", "str"),
-        ("map", "str"), ("grid", "grid"), ("words", "str"), ("int", "ints"), ("words", "words"), ("str", "words")],
+    2: [("int", "int"), ("str", "str"), ("ints", "int"), ("ints", "ints"), ("str", "int"), ("float", "float"), ("map", "int"),
+        ("int", "str"), ("map", "str"), ("grid", "grid"), ("words", "str"), ("int", "ints"), ("words", "words"), ("str", "words")],
     3: [("int",) * 3, ("str",) * 3, ("ints", "int", "int"), ("float",) * 3, ("str", "int", "int"), ("ints",) * 3, ("map", "int", "int"),
         ("str", "str", "int"), ("words", "str", "str")],
     4: [("int",) * 4, ("ints", "int", "int", "int"), ("str",) * 4, ("float",) * 4],

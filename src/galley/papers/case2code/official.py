@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from galley.data.benchmarks import read_jsonl
 from galley.sandbox.pool import Sandbox
@@ -21,7 +22,7 @@ from galley.sandbox.types import Calls, Limits, Program
 LIMITS = Limits(cpu_s=10.0, wall_s=20.0, memory_mb=1024)
 PRELUDE = "import builtins\nbuiltins.exit = builtins.quit = None\n"  # what the release's guard does and one stored output depends on
 # Appended to the program and its example code: what the release's template does, one example a call.
-WRAPPER = '''
+WRAPPER = """
 def _galley_case(i):
     try:
         return ["return", repr({name}(**examples[i]))]
@@ -31,7 +32,7 @@ def _galley_case(i):
 
 def _galley_input(i):
     return repr(examples[i])
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,17 @@ def inputs_of(sandbox: Sandbox, tasks: Iterable[OfficialTask]) -> Iterator[list[
 
 
 def _each(
-    sandbox: Sandbox, jobs: Iterable[tuple[OfficialTask, str]], *, entry: str, read: Callable[[list[str]], tuple[str, str]]
+    sandbox: Sandbox, jobs: Iterable[tuple[OfficialTask, str]], *, entry: str, read: Callable[[Any], tuple[str, str]]
 ) -> Iterator[list[tuple[str, str]]]:  # fmt: skip
     programs = (
-        Program(str(n), f"{PRELUDE}{code}\n{task.examples}\n{WRAPPER.format(name=task.name)}", Calls(entry, [[i] for i in range(len(task.outputs))]), LIMITS)
+        Program(
+            str(n),
+            f"{PRELUDE}{code}\n{task.examples}\n{WRAPPER.format(name=task.name)}",
+            Calls(entry, [[i] for i in range(len(task.outputs))]),
+            LIMITS,
+        )
         for n, (task, code) in enumerate(jobs)
-    )  # fmt: skip
+    )
     for outcome in sandbox.map(programs):
         yield [read(call.value) if call.status == "value" and call.value else ("lost", "") for call in outcome.calls]
 

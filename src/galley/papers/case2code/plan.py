@@ -87,6 +87,7 @@ class ZeroShot(Strict):
     tasks: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    after: bool = Field(default=False, description="also after fine-tuning on own cases (N1)")
 
 
 class Plan(Strict):

@@ -29,7 +29,16 @@ INSTRUCTIONS = (
     "From the observed calls, reconstruct the function's source code.",
     "Write code whose results match the ones shown.",
 )
-EXAMPLE_HEADERS = ("Examples:", "Cases:", "Inputs and outputs:", "Observed:", "Known results:", "Here are some cases:", "Behaviour:", "Tests:")
+EXAMPLE_HEADERS = (
+    "Examples:",
+    "Cases:",
+    "Inputs and outputs:",
+    "Observed:",
+    "Known results:",
+    "Here are some cases:",
+    "Behaviour:",
+    "Tests:",
+)
 NAME_HEADERS = ("Function: {name}", "Name: {name}", "The function is called {name}.", "Function name: `{name}`", "def {name}")
 RAW = ("Input: {i}, Output: {o}", "{i} -> {o}", "({i}, {o})", "in: {i}\nout: {o}", "Given {i}, it returns {o}", "* {i} gives {o}")
 CALL = ("{c} -> {o}", ">>> {c}\n{o}", "assert {c} == {o}", "{c}  # {o}", "{c} returns {o}")
@@ -58,7 +67,11 @@ def write_prompt(name: str, cases: Sequence[Case], *, seed: str) -> str | None:
 
 def evaluation_prompt(name: str, cases: Sequence[Case], *, seed: str) -> str:
     """Return the prompt of a test: first instruction, always the name, one form with dict(k=v); only the blocks are shuffled."""
-    parts = [INSTRUCTIONS[0], "\n".join(RAW[0].format(i=raw_input(c, "dict"), o=c.output) for c in cases), NAME_HEADERS[0].format(name=name)]
+    parts = [
+        INSTRUCTIONS[0],
+        "\n".join(RAW[0].format(i=raw_input(c, "dict"), o=c.output) for c in cases),
+        NAME_HEADERS[0].format(name=name),
+    ]
     random.Random(seed).shuffle(parts)
     return "\n\n".join(parts)
 

@@ -24,7 +24,7 @@ from galley.data.functions import Function
 from galley.data.syntax import ast_key
 from galley.papers.case2code.inputs import Inputs, doctest_inputs, mutants, probes, signature
 from galley.papers.case2code.select import MIN_SHOWN, Case
-from galley.papers.case2code.values import text_of
+from galley.papers.case2code.values import render, text_of
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Outcome, Program
 from galley.synthesize.journal import Journal
@@ -127,18 +127,18 @@ def _run(
 ) -> Iterator[tuple[Any, list[list[str]]]]:
     """Yield each item with what its calls gave, [kind, text] each; what the journal has is not run again."""
 
-    def jobs() -> Iterator[tuple[str, tuple[Any, Program]]]:
+    def todo() -> Iterator[tuple[str, tuple[Any, Program]]]:
         for item in items:
             subject = of(item) if of else item
             f = subject.function
             program = Program(f.id, f.source, Calls(f.name, list(subject.given), call_cpu_s=CALL_CPU_S))
             yield digest([salt, f.source, f.name, repr(subject.given), asdict(LIMITS)]), (item, program)
 
-    def work(new: Iterable[tuple[Any, Program]]) -> Iterator[str]:
-        for outcome in sandbox.map(program for _, program in new):
+    def work(jobs: Iterable[tuple[Any, Program]]) -> Iterator[str]:
+        for outcome in sandbox.map(program for _, program in jobs):
             yield json.dumps(call_texts(outcome))
 
-    for (item, _), result in journal.run(jobs(), work):
+    for (item, _), result in journal.run(todo(), work):
         yield item, json.loads(result)
 
 
@@ -187,8 +187,6 @@ def _stable(
     subject: Subject, calls: list[list[str]], again: list[list[str]], *, min_hidden: int
 ) -> tuple[str, tuple[Case, ...] | None]:  # fmt: skip
     """Return `kept` and the cases, or the reason for which the function is dropped."""
-    from galley.papers.case2code.values import render
-
     if calls != again:
         return "not_deterministic", None
     good = [(given, text) for given, (kind, text) in zip(subject.given, calls, strict=True) if kind == "value"]
