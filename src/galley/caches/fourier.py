@@ -81,9 +81,8 @@ def widened(x: torch.Tensor) -> torch.Tensor:
 def analyse(x: torch.Tensor, channels: torch.Tensor, *, by: Fourier) -> Side:
     """Return the middle x (B, M, n_kv d_h) as kept channels and coefficients of `channels` (sorted flat ids)."""
     period = by.period(x.shape[1])
-    rest = torch.ones(x.shape[-1], dtype=torch.bool, device=x.device)
-    rest[channels] = False
-    rest_ids = rest.nonzero()[:, 0]
+    taken = torch.zeros(x.shape[-1], dtype=torch.uint8, device=x.device).index_fill(0, channels, 1)
+    rest_ids = taken.argsort(stable=True)[: x.shape[-1] - len(channels)]  # a shape that does not wait for the values
     chosen = widened(x[..., channels])
     seen = int(1 / (1 / period)) if "int_period" in by.audits else period
     state = transform(chosen, orders=by.orders, period=seen)
