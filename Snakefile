@@ -2,11 +2,8 @@
 
 snakemake --cores all results/table_mha2mla.csv
 snakemake --cores all results/table_fourier_attention.csv
-<<<<<<< HEAD
 snakemake --cores all results/table_unitcoder.csv
-=======
 snakemake --cores all results/table_case2code.csv
->>>>>>> case2code
 snakemake --cores all results/table_mha2mla.csv --config scale=smoke
 """
 
@@ -37,11 +34,8 @@ include: "rules/models.smk"
 include: "rules/mha2mla.smk"
 include: "rules/fourier_attention.smk"
 include: "rules/codeseq.smk"
-<<<<<<< HEAD
 include: "rules/unitcoder.smk"
-=======
 include: "rules/case2code.smk"
->>>>>>> case2code
 include: "rules/kernels.smk"
 include: "rules/tables.smk"
 

@@ -70,7 +70,7 @@ class Sharded(Workers):
 
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if low_precision else MixedPrecisionPolicy()
         offload = CPUOffloadPolicy() if _flag("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
-        settings = {"mesh": self.mesh, "mp_policy": policy, "offload_policy": offload}
+        settings: dict[str, Any] = {"mesh": self.mesh, "mp_policy": policy, "offload_policy": offload}
         again = _flag("FSDP_RESHARD_AFTER_FORWARD", default=True)
         if _flag("FSDP_ACTIVATION_CHECKPOINTING"):
             objective.model.gradient_checkpointing_enable({"use_reentrant": False})
