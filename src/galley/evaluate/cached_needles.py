@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -19,9 +20,21 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from galley.artifact import GalleyError
 from galley.caches.follow import follow
 from galley.caches.prefill import Prefill, prefill
-from galley.evaluate.needle import ANSWER_TOKENS, CITIES, build_needle_prompt
+from galley.evaluate.needle import CITIES, build_needle_prompt
 
 METRICS = (("answer_nll", "nats/token"), ("answer_accuracy", "fraction"), ("keyword_recall", "fraction"))
+
+
+class Answered(Protocol):
+    """A prompt and the gold tokens after it."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """Return the prompt's ids."""
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """Return the answer's ids."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,9 @@ def score_needles(
     return pd.DataFrame(rows)
 
 
-def read_answer(model: PreTrainedModel, cache: Cache, item: NeedleItem) -> tuple[float, float, float]:
+def read_answer(model: PreTrainedModel, cache: Cache, item: Answered) -> tuple[float, float, float]:
     """Return the answer's nats a token, the share of its tokens that come first, and whether all do."""
-    gold = torch.tensor(item.answer[:ANSWER_TOKENS], device=model.device)
+    gold = torch.tensor(item.answer, device=model.device)
     fed = torch.tensor([[item.prompt[-1], *item.answer[: len(gold) - 1]]], device=model.device)
     stacked = follow(model, cache, fed)[0].float()
     right = (stacked.argmax(dim=-1) == gold).float()
