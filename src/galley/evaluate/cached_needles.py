@@ -21,6 +21,7 @@ from galley.artifact import GalleyError
 from galley.caches.follow import follow
 from galley.caches.prefill import Prefill, prefill
 from galley.evaluate.needle import CITIES, build_needle_prompt
+from galley.evaluate.wording import PLAIN, Wording
 
 METRICS = (("answer_nll", "nats/token"), ("answer_accuracy", "fraction"), ("keyword_recall", "fraction"))
 
@@ -56,6 +57,7 @@ def build_needle_grid(
     depths: Sequence[float],
     repeats: int,
     seed: int,
+    wording: Wording = PLAIN,
 ) -> list[NeedleItem]:
     """Return the items of all lengths, depths and repeats; a repeat starts in another text of the haystack.
 
@@ -73,7 +75,9 @@ def build_needle_grid(
                 number = int(torch.randint(10_000, 100_000, (), generator=generator))
                 start = int(torch.randint(len(haystack), (), generator=generator))
                 texts = [*haystack[start:], *haystack[:start]]
-                prompt, answer = build_needle_prompt(texts, tokenizer, length=length, depth=depth, city=city, number=number)
+                prompt, answer = build_needle_prompt(
+                    texts, tokenizer, length=length, depth=depth, city=city, number=number, wording=wording
+                )
                 if str(number) not in tokenizer.decode(prompt):
                     raise GalleyError(f"the needle {number} does not survive tokenisation at length {length}, depth {depth}")
                 items.append(NeedleItem(f"len={length},depth={depth},n={repeat}", length, tuple(prompt), tuple(answer)))

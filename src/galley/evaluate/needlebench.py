@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from galley.artifact import GalleyError
 from galley.evaluate.needle import CITIES
 from galley.evaluate.questions import Question
+from galley.evaluate.wording import PLAIN, Wording
 
 SYSTEM = "You read long documents and answer a question about them.\nThe document is: "
 MISS = 0.2  # the most that an answer without the keyword can score
@@ -50,6 +51,7 @@ def needlebench_questions(
     repeats: int,
     new_tokens: int,
     seed: int,
+    wording: Wording = PLAIN,
 ) -> list[Question]:
     """Return the grid's questions, `lengths` tokens with their answers; GalleyError for a length without room or a short haystack."""
     generator = torch.Generator().manual_seed(seed)
@@ -65,10 +67,10 @@ def needlebench_questions(
         for depth in depths:
             for repeat in range(repeats):
                 city, keyword, start = CITIES[drawn(len(CITIES))], str(drawn(100_000, 10_000)), drawn(len(haystack))
-                reference = f"The secret number of {city} is {keyword}."
+                reference = wording.fact.format(key=city, value=keyword)
                 needle, answer = ids_of(f"\n{reference}\n"), ids_of(f" {keyword}")
                 before = ids_of(SYSTEM)
-                after = ids_of(f"\n\nQuestion: What is the secret number of {city}? Answer: The secret number of {city} is")
+                after = ids_of(f"\n\nQuestion: {wording.ask.format(key=city)} Answer: {wording.stub.format(key=city)}")
                 new = max(new_tokens, len(answer))
                 room = length - len(before) - len(needle) - len(after) - new
                 if room < 16:

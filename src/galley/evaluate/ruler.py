@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from galley.artifact import GalleyError
 from galley.evaluate.questions import Question
 from galley.evaluate.ruler_texts import TASKS, UNREACHED, Build, Sample
+from galley.evaluate.wording import PLAIN, Wording
 
 ABLATION = ("niah_multikey_1", "niah_multikey_2", "niah_multikey_3", "niah_multivalue")  # the four that arXiv:2506.11886 runs
 
@@ -64,6 +65,7 @@ def ruler_questions(
     limit: int,
     new_tokens: int,
     seed: int,
+    wording: Wording = PLAIN,
 ) -> list[Question]:
     """Return `limit` questions of each task over sentences of `essays`; GalleyError for an unknown task or too short a length."""
     unknown = [task for task in tasks if task not in TASKS]
@@ -75,7 +77,7 @@ def ruler_questions(
         for n in range(limit):
             # A task's samples depend on its name and number only: a longer list of tasks changes none.
             rng = random.Random(f"{seed}/{task}/{n}")
-            sample, prompt, answer = fit(TASKS[task](rng, sentences), tokenizer, length=length, task=task)
+            sample, prompt, answer = fit(TASKS[task](rng, sentences, wording), tokenizer, length=length, task=task)
 
             def grade(text: str, sample: Sample = sample) -> dict[str, float]:
                 return {"string_match": string_match(text, sample.answers)}

@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-CITIES = (
+from galley.evaluate.wording import Wording
+
+PLACES = (
     "Lisbon", "Oslo", "Kyoto", "Quito", "Tunis", "Perth", "Lima", "Riga", "Accra", "Turin", "Bergen", "Dakar", "Delhi", "Dublin",
     "Geneva", "Havana", "Hanoi", "Jakarta", "Kigali", "Kiev", "Lagos", "Leeds", "Lyon", "Madrid", "Malaga", "Manila", "Milan", "Nairobi",
     "Naples", "Nice", "Osaka", "Paris", "Porto", "Prague", "Rabat", "Rome", "Seoul", "Seville", "Sofia", "Sydney", "Tallinn", "Tampa",
@@ -39,14 +41,14 @@ class Sample:
 
 
 Build = Callable[[int], Sample]  # from a number of haystack units
-Task = Callable[[random.Random, Sequence[str]], Build]  # from a generator and essays (as sentences)
+Task = Callable[[random.Random, Sequence[str], Wording], Build]  # from a generator and essays (as sentences)
 
 
 def keys(rng: random.Random, count: int) -> list[str]:
     """Return `count` different places."""
-    if count <= len(CITIES):
-        return rng.sample(CITIES, count)
-    places = [f"{city} {part}" for city in CITIES for part in PARTS]
+    if count <= len(PLACES):
+        return rng.sample(PLACES, count)
+    places = [f"{city} {part}" for city in PLACES for part in PARTS]
     return rng.sample(places, min(count, len(places)))
 
 
@@ -58,11 +60,6 @@ def number(rng: random.Random) -> str:
 def identifier(rng: random.Random) -> str:
     """Return a random UUID."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
-
-
-def fact(key: str, value: str) -> str:
-    """Return the sentence that is hidden."""
-    return f"The secret number of {key} is {value}."
 
 
 def hide(sentences: Sequence[str], needles: Sequence[str], rng: random.Random) -> str:
@@ -82,7 +79,7 @@ def needles(*, haystack: str, n_keys: int = 1, n_values: int = 1, n_asked: int =
     `haystack` is noise (one sentence again and again), essay, or facts (other keys' facts, as many as fit).
     """
 
-    def task(rng: random.Random, essays: Sequence[str]) -> Build:
+    def task(rng: random.Random, essays: Sequence[str], wording: Wording) -> Build:
         seed = rng.getrandbits(32)
         start = rng.randrange(max(1, len(essays)))
 
@@ -94,17 +91,16 @@ def needles(*, haystack: str, n_keys: int = 1, n_values: int = 1, n_asked: int =
             facts = {name: [new_value(r) for _ in range(n_values)] for name in names}
             asked = names[:n_asked]
             if haystack == "facts":
-                hay, hidden = [fact(n, facts[n][0]) for n in names[n_asked:]], asked
+                hay, hidden = [wording.fact.format(key=n, value=facts[n][0]) for n in names[n_asked:]], asked
             elif haystack == "noise":
                 hay, hidden = [NOISE] * size, names
             else:
                 hay, hidden = [essays[(start + i) % len(essays)] for i in range(size)], names
-            body = hide(hay, [fact(n, v) for n in hidden for v in facts[n]], r)
+            body = hide(hay, [wording.fact.format(key=n, value=v) for n in hidden for v in facts[n]], r)
             order = [v for n in asked for v in sorted(facts[n], key=body.index)]
             who = ", ".join(asked)
-            many = len(order) > 1
-            ask = f"What are all the secret numbers of {who}?" if many else f"What is the secret number of {who}?"
-            stub = f"The secret numbers of {who} are" if many else f"The secret number of {who} is"
+            tell, stub = (wording.ask_all, wording.stub_all) if len(order) > 1 else (wording.ask, wording.stub)
+            ask, stub = tell.format(key=who), stub.format(key=who)
             return Sample(f"{body}\n\nQuestion: {ask} Answer: {stub}", tuple(order), " " + ", ".join(order))
 
         return build
@@ -112,7 +108,7 @@ def needles(*, haystack: str, n_keys: int = 1, n_values: int = 1, n_asked: int =
     return task
 
 
-def variable_tracking(rng: random.Random, essays: Sequence[str], *, hops: int = 4) -> Build:
+def variable_tracking(rng: random.Random, essays: Sequence[str], wording: Wording, *, hops: int = 4) -> Build:
     """A chain of assignments in noise: which variables hold the first one's number?"""
     names = rng.sample([a + b + c for a in "ABCDEFGH" for b in "JKLMNPQR" for c in "STUVWXYZ"], hops + 1)
     value, seed = str(rng.randint(10_000, 99_999)), rng.getrandbits(32)
@@ -140,7 +136,7 @@ def made_up_words(rng: random.Random, count: int, *, syllables: int = 3) -> list
     return list(words)
 
 
-def common_words(rng: random.Random, essays: Sequence[str], *, n_common: int = 10) -> Build:
+def common_words(rng: random.Random, essays: Sequence[str], wording: Wording, *, n_common: int = 10) -> Build:
     """A numbered list in which ten words stand 30 times each and all others 3 times (short lists: 10 times and once)."""
     pool, seed = made_up_words(rng, 4000), rng.getrandbits(32)
 
@@ -158,7 +154,7 @@ def common_words(rng: random.Random, essays: Sequence[str], *, n_common: int = 1
     return build
 
 
-def frequent_words(rng: random.Random, essays: Sequence[str], *, alpha: float = 2.0) -> Build:
+def frequent_words(rng: random.Random, essays: Sequence[str], wording: Wording, *, alpha: float = 2.0) -> Build:
     """Made-up words whose counts fall as 1 / rank^2, among dots: which three are most frequent?"""
     pool, seed = made_up_words(rng, 500), rng.getrandbits(32)
 

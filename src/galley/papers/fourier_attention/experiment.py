@@ -73,6 +73,7 @@ def needle_items(tokenizer, *, corpus: Path, plan: Plan, context: int) -> list[N
         depths=grid.depths,
         repeats=grid.repeats,
         seed=plan.data_seed,
+        wording=plan.words.wording,
     )
 
 
@@ -84,7 +85,7 @@ def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     bench = plan.needlebench
     questions = needlebench_questions(
         held_out_text(corpus), reader.tokenizer, lengths=bench.lengths, depths=bench.depths, repeats=bench.repeats,
-        new_tokens=bench.new_tokens, seed=plan.data_seed,
+        new_tokens=bench.new_tokens, seed=plan.data_seed, wording=plan.words.wording,
     )  # fmt: skip
     require_room(questions, context=context)
     mine = reader.deal(items)

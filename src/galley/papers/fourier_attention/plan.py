@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from galley.artifact import GalleyError
 from galley.evaluate.ruler_texts import TASKS
+from galley.evaluate.wording import PLAIN, Wording
 from galley.models.spec import CorpusPlan, Model
 from galley.recipe import Strict, load_plan
 
@@ -46,6 +47,21 @@ class Method(Strict):
         default="low", description="noise: the slow or fast half of the rotary pairs; a control, halves by dim number"
     )
     noise: float = Field(default=1.0, gt=0, description="noise: standard deviations of a channel")
+
+
+class Words(Strict):
+    """How hidden facts are worded; {key} and {value} are filled in."""
+
+    fact: str = PLAIN.fact
+    ask: str = PLAIN.ask
+    stub: str = PLAIN.stub
+    ask_all: str = PLAIN.ask_all
+    stub_all: str = PLAIN.stub_all
+
+    @property
+    def wording(self) -> Wording:
+        """Return the wording for the prompt builders."""
+        return Wording(**self.model_dump())
 
 
 class Calibration(Strict):
@@ -133,6 +149,7 @@ class Plan(Strict):
     reals_fraction: float = Field(gt=0, lt=0.5, description="2k over the middle's tokens; the paper's 1,024 of 31.7k are 0.032")
     max_new_tokens: int = Field(ge=1, description="room in the spectral window of the modes paper and official")
     calibration: Calibration
+    words: Words = Words()
     needles: Needles
     needlebench: NeedleBench
     longbench: LongBench

@@ -31,7 +31,7 @@ def run_tasks(*, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan,
     ruler = plan.ruler
     puzzles = ruler_questions(
         held_out_text(corpus), reader.tokenizer, tasks=ruler.tasks, length=ruler.length, limit=ruler.limit, new_tokens=ruler.new_tokens,
-        seed=plan.data_seed,
+        seed=plan.data_seed, wording=plan.words.wording,
     )  # fmt: skip
     require_room([*asked, *puzzles], context=reader.model.config.max_position_embeddings)
     require_window([*asked, *puzzles], plan=plan)
