@@ -25,10 +25,12 @@ rule fourier_attention_inspect:
     resources:
         mem_mb=6000,
         runtime=60,
+        gpu=lambda wildcards: min(1, gpus_of("fourier_attention")(wildcards)),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.calibration).parent,
         flags=plan_flags("fourier_attention"),
+        device=device_flag("fourier_attention"),
         plan=part(
             "models",
             "calibration",
@@ -45,7 +47,7 @@ rule fourier_attention_inspect:
         code=code("galley.papers.fourier_attention.checks"),
     shell:
         "galley fourier-attention inspect --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
-        " --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
+        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
 
 
 rule fourier_attention_needles:
@@ -65,11 +67,12 @@ rule fourier_attention_needles:
     resources:
         mem_mb=6000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 24 * 60,
-        gpu=lambda wildcards: plan_of("fourier_attention", wildcards.scale).models[wildcards.model].gpus,
+        gpu=gpus_of("fourier_attention"),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.heldout).parent,
         flags=plan_flags("fourier_attention"),
+        device=device_flag("fourier_attention"),
         plan=part(
             "models",
             "methods",
@@ -90,7 +93,7 @@ rule fourier_attention_needles:
         code=code("galley.papers.fourier_attention.experiment"),
     shell:
         "galley fourier-attention needles --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
-        " --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
+        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
 
 
 rule fourier_attention_tasks:
@@ -111,12 +114,13 @@ rule fourier_attention_tasks:
     resources:
         mem_mb=6000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 24 * 60,
-        gpu=lambda wildcards: plan_of("fourier_attention", wildcards.scale).models[wildcards.model].gpus,
+        gpu=gpus_of("fourier_attention"),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.heldout).parent,
         sources=lambda wildcards, input: Path(input.sources[0]).parent,
         flags=plan_flags("fourier_attention"),
+        device=device_flag("fourier_attention"),
         plan=part(
             "models",
             "methods",
@@ -137,4 +141,4 @@ rule fourier_attention_tasks:
         code=code("galley.papers.fourier_attention.tasks"),
     shell:
         "galley fourier-attention tasks --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
-        " --base {input.base} --out {params.out} --corpus {params.corpus} --sources {params.sources} &> {log}"
+        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} --sources {params.sources} &> {log}"

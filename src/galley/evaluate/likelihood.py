@@ -75,7 +75,8 @@ def heldout_windows(
 def final_states(model: PreTrainedModel, windows: Windows, *, batch_size: int = 4) -> torch.Tensor:
     """Return the last hidden states of all windows, (windows, tokens, d): what a later comparison need not compute again."""
     with torch.no_grad():
-        return torch.cat([model.model(ids, use_cache=False).last_hidden_state for ids in windows.ids.split(batch_size)])
+        parts = windows.ids.to(model.device).split(batch_size)
+        return torch.cat([model.model(ids, use_cache=False).last_hidden_state for ids in parts])
 
 
 def score_windows(
@@ -92,7 +93,7 @@ def score_windows(
     """
     rows = []
     for start in range(0, len(windows.ids), batch_size):
-        ids = windows.ids[start : start + batch_size]
+        ids = windows.ids[start : start + batch_size].to(model.device)
         with torch.no_grad():
             hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
             theirs = None
@@ -148,7 +149,7 @@ def cached_continuation(
         raise GalleyError(f"continuation prefix is {prefix_tokens}; windows have {windows.ids.shape[1]} tokens")
     rows = []
     for i, name in enumerate(windows.names):
-        ids = windows.ids[i : i + 1]
+        ids = windows.ids[i : i + 1].to(model.device)
         cache = make_cache() if make_cache is not None else None
         nll = 0.0
         with torch.no_grad():

@@ -159,7 +159,7 @@ class HeadLoss(torch.autograd.Function):
             log_p = (hidden[part] @ weight.T).float().log_softmax(dim=-1)
             total += F.nll_loss(log_p, targets[part], reduction="sum")
             grad = log_p.exp_()
-            grad[torch.arange(len(grad)), targets[part]] -= 1
+            grad[torch.arange(len(grad), device=grad.device), targets[part]] -= 1
             grad = (grad / n).to(hidden.dtype)
             torch.mm(grad, weight, out=d_hidden[part])
             if d_weight is not None:

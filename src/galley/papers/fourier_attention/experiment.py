@@ -51,8 +51,8 @@ def calibrate(prompts: list[Prefill], *, out: Path, plan: Plan) -> dict[str, tor
         by = Fourier(layout.sinks, layout.local, layout.orders, mode, plan.max_new_tokens, frozenset())
         errors[mode] = channel_errors(prompts, by=by)
     with atomic_path(out / "errors.safetensors") as part:
-        save_file(errors, part)
-    return errors
+        save_file({mode: error.cpu() for mode, error in errors.items()}, part)
+    return {mode: error.cpu() for mode, error in errors.items()}
 
 
 def held_out_text(corpus: Path) -> list[str]:
@@ -77,9 +77,9 @@ def needle_items(tokenizer, *, corpus: Path, plan: Plan, context: int) -> list[N
     )
 
 
-def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int) -> None:
+def run_needles(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, device: str = "auto") -> None:
     """Write needles-<shard>.items.parquet and .runs.csv: the needle grid and NeedleBench's, by every method."""
-    reader = Reader.load(base, out=out, plan=plan, model_name=model_name, scale=scale, shard=shard, stage="needles")
+    reader = Reader.load(base, out=out, plan=plan, model_name=model_name, scale=scale, shard=shard, stage="needles", device=device)
     context = reader.model.config.max_position_embeddings
     items = needle_items(reader.tokenizer, corpus=corpus, plan=plan, context=context)
     bench = plan.needlebench

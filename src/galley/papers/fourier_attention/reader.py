@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest
 from galley.caches.rope import require_rope_attention
 from galley.evaluate.questions import Question, ask
+from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.fourier_attention.methods import SNAP_WINDOW, Maker, make_makers, needs_votes
@@ -47,17 +48,20 @@ class Reader:
     watch: Stopwatch
 
     @classmethod
-    def load(cls, base: Path, *, out: Path, plan: Plan, model_name: str, scale: str, shard: int, stage: str) -> Reader:
+    def load(cls, base: Path, *, out: Path, plan: Plan, model_name: str, scale: str, shard: int, stage: str, device: str) -> Reader:
         """Load a model and its calibrated channels; GalleyError for a shard out of range or attention that caches do not take."""
         if shard >= plan.shards:
             raise GalleyError(f"shard is {shard}; this scale has shards 0 to {plan.shards - 1}")
         watch = Stopwatch()
-        model = load_model(base, dtype=getattr(torch, spec_of(plan.models, model_name).dtype))
+        spec = spec_of(plan.models, model_name)
+        where = resolve_device(device, model=model_name, gpus=spec.gpus)
+        model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
         require_rope_attention(model.config)
         errors = load_file(out / "errors.safetensors")
         kept = {mode: e.double().sum().item() for mode, e in errors.items()}
-        key = digest([code_digest(f"galley.papers.fourier_attention.{MODULES[stage]}"), plan.model_dump(), model_name, kept])
-        common = {"run_id": digest([key, stage, shard]), "paper": PAPER, "scale": scale, "model": model_name, "device": "cpu"}
+        key = digest([code_digest(f"galley.papers.fourier_attention.{MODULES[stage]}"), plan.model_dump(), model_name, kept, where.type])
+        common = {"run_id": digest([key, stage, shard]), "paper": PAPER, "scale": scale, "model": model_name}
+        common["device"] = device_name(where)
         makers = make_makers(model, errors, plan)
         return cls(model, load_tokenizer(base), makers, needs_votes(plan), plan, out, stage, shard, key, common, watch)
 

@@ -23,9 +23,20 @@ from galley.papers.fourier_attention.reader import Reader
 Tasks = Mapping[str, Sequence[Mapping[str, Any]] | None]
 
 
-def run_tasks(*, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int) -> None:
+def run_tasks(
+    *,
+    base: Path,
+    corpus: Path,
+    sources: Path,
+    out: Path,
+    plan: Plan,
+    model_name: str,
+    scale: str,
+    shard: int,
+    device: str = "auto",
+) -> None:
     """Write tasks-<shard>.items.parquet and .runs.csv; finished questions of an interrupted run are kept."""
-    reader = Reader.load(base, out=out, plan=plan, model_name=model_name, scale=scale, shard=shard, stage="tasks")
+    reader = Reader.load(base, out=out, plan=plan, model_name=model_name, scale=scale, shard=shard, stage="tasks", device=device)
     data = longbench_data(sources)
     asked = longbench_asked(reader, sources=sources, data=data)
     ruler = plan.ruler

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from galley.artifact import GalleyError, Stopwatch, atomic_dir, atomic_path, code_digest, digest, write_json
 from galley.data.corpus import read_split
 from galley.evaluate.likelihood import Windows, final_states, heldout_windows, score_windows
+from galley.models.device import device_name
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.mha2mla.calibration import load_norms, pair_norms, pair_scores, save_norms
@@ -34,10 +35,11 @@ from galley.train.loop import TrainConfig, micro_batches, train
 from galley.train.packing import pack
 
 LABEL_D_H = 64  # the head size that the recipe's d_kv labels refer to (SmolLM)
+CPU = torch.device("cpu")
 STATES_LIMIT = 2**28  # elements of the original's hidden states that are kept rather than computed again
 
 
-def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str) -> None:
+def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, device: torch.device = CPU) -> None:
     """Write norms.safetensors: mean norm of every rotary pair over calibration text."""
     spec_of(plan.models, model_name)
     tokenizer = load_tokenizer(base)
@@ -50,7 +52,7 @@ def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_nam
             f"calibration.sequences is {settings.sequences}, but the calibration split holds only {len(data)} "
             f"sequences of {settings.seq_len} tokens; lower it or raise corpus.max_bytes"
         )
-    model = load_model(base, dtype=torch.float32)
+    model = load_model(base, dtype=torch.float32, device=device)
     norms = pair_norms(model, data.split(4), progress=True)
     save_norms(norms, out / "norms.safetensors")
 
@@ -60,7 +62,7 @@ def convert_arm(original: PreTrainedModel, arm: Arm, *, plan: Plan, scores: torc
     config = original.config
     d_h = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if not arm.convert:
-        copy = type(original)(config).to(original.dtype)
+        copy = type(original)(config).to(original.device, original.dtype)
         copy.load_state_dict(original.state_dict())
         return copy
     r = {"all": d_h // 2, "none": 0}.get(arm.strategy, max(1, round(plan.rope_fraction * d_h)))
@@ -80,7 +82,7 @@ def _randomise_basis(model: PreTrainedModel) -> None:
         attention = layer.self_attn
         down = attention.kv_down.weight
         # W ~ up @ down; with a random orthonormal V the best up is W V^T, of which up @ down @ V^T is the seen part.
-        basis = torch.linalg.qr(torch.randn(down.shape[1], down.shape[0], generator=generator))[0].T
+        basis = torch.linalg.qr(torch.randn(down.shape[1], down.shape[0], generator=generator))[0].T.to(down.device)
         seen = down.float() @ basis.T
         with torch.no_grad():
             for up in (attention.k_up, attention.v_up):
@@ -104,7 +106,7 @@ class Bench:
 
 
 def adapt_arms(
-    arms: list[Arm], *, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str
+    arms: list[Arm], *, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, device: torch.device = CPU
 ) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
     """Return items and runs of the arms, over all seeds; finished arms are reused after an interruption.
 
@@ -112,7 +114,7 @@ def adapt_arms(
     """
     spec = spec_of(plan.models, model_name)
     tokenizer = load_tokenizer(base)
-    original = load_model(base, dtype=getattr(torch, spec.dtype))
+    original = load_model(base, dtype=getattr(torch, spec.dtype), device=device)
     heldout = heldout_windows(
         read_split(corpus, "heldout"),
         tokenizer,
@@ -140,7 +142,7 @@ def adapt_arms(
     wanted = 2 * (spec.steps or settings.steps) * step_tokens
     # What an older version of the method left behind must not be taken for this one's.
     code = code_digest("galley.papers.mha2mla.experiment")
-    key = digest([code, plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist()])
+    key = digest([code, plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist(), device.type])
     items, runs = [], []
     for seed in range(plan.seeds):
         data = pack(train_texts, tokenizer, seq_len=seq_len, seed=seed, max_tokens=wanted)
@@ -152,7 +154,7 @@ def adapt_arms(
             frame, facts = _run_arm(arm, bench=bench, data=data, seed=seed, folder=folder, keep=keep)
             run = {"paper": "mha2mla", "scale": scale, "model": model_name, "method": arm.method, "seed": seed}
             run_id = digest([key, run, arm.d_kv])
-            items.append(frame.assign(run_id=run_id, backend="torch", device="cpu", **run))
+            items.append(frame.assign(run_id=run_id, backend="torch", device=device_name(device), **run))
             runs.append({"run_id": run_id, "stage": "adapt", "setting": arm.setting("final"), **run, **facts})
     return items, runs
 
@@ -210,7 +212,7 @@ def _run_arm(
             bench.tokenizer.save_pretrained(part)
             write_json(part / "manifest.json", {"stage": "adapt", "method": arm.method, "state": folder.parent.name})
     tokens = steps * (bench.spec.tokens_per_step or settings.batch_size * data.shape[1])
-    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu", "tokens": tokens}
+    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": device_name(original.device), "tokens": tokens}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "items.parquet") as path:
         frame.to_parquet(path)
