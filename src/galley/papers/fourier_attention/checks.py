@@ -23,9 +23,10 @@ from galley.kernels.flash_fourier.step import FourierStep, basis
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model
 from galley.models.spec import spec_of
-from galley.papers.fourier_attention.experiment import PAPER, calibrate, calibration_prompts
+from galley.papers.fourier_attention.experiment import calibrate, calibration_prompts
 from galley.papers.fourier_attention.legt import legt_round_trip
 from galley.papers.fourier_attention.plan import Plan
+from galley.papers.fourier_attention.reader import PAPER
 from galley.papers.fourier_attention.selection import choose_channels, compressed_shares
 from galley.tables.rows import item_frame, write_items, write_runs
 

@@ -52,3 +52,23 @@ def needles(
 
     plan = read_plan_of("fourier_attention", scale, folder=RECIPES, seeds=seeds, effort=effort)
     run_needles(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, shard=shard, device=device)
+
+
+@app.command()
+def tasks(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    sources: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    shard: Annotated[int, typer.Option(min=0)] = 0,
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+    device: DeviceOption = "auto",
+) -> None:
+    """Read one shard's LongBench and RULER questions through every method's cache (finished ones are kept when it is interrupted)."""
+    from galley.papers.fourier_attention.tasks import run_tasks
+
+    plan = read_plan_of("fourier_attention", scale, folder=RECIPES, seeds=seeds, effort=effort)
+    run_tasks(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard, device=device)
