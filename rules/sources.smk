@@ -8,8 +8,6 @@ OPTIONAL = [
     "longbench_config",
     "longbench_multi_news",
     "shakespeare",
-    "oeis_records",
-    "oeissequences",
 ]
 
 

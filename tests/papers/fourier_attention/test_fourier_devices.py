@@ -31,7 +31,7 @@ def test_every_method_on_the_gpu(gpu, tmp_path, monkeypatch):
     plan = read_plan(RECIPE, "smoke")
     plan = plan.model_copy(update={"calibration": plan.calibration.model_copy(update={"tokens": 240})})
     monkeypatch.setattr(experiment, "save_file", lambda tensors, path: [t.device.type == "cpu" or 1 / 0 for t in tensors.values()])
-    errors = experiment.calibrate([prompt], out=tmp_path, plan=plan)
+    errors = experiment.calibrate(model, [prompt], out=tmp_path, plan=plan)
     item = NeedleItem("n", 241, (1,) * 241, (2, 3))
     makers = make_makers(model, errors, plan)
     assert len(makers) == len(plan.methods) > 20
