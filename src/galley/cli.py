@@ -213,6 +213,7 @@ def bench(
     model: Annotated[Path, typer.Option(help="mha2mla: the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
     parts: Annotated[str, typer.Option(help="mha2mla: decode, convert, train, workflow")] = "decode,convert,train,workflow",
     device: Annotated[str, typer.Option(help="fourier_attention: cpu or cuda")] = "cpu",
+    programs: Annotated[int, typer.Option(help="synthesis: how many programs are streamed")] = 100_000,
 ) -> None:
     """Measure ratios against named peers, interleaved in one run."""
     out = out or Path(f"results/bench_{recipe}.csv")
@@ -221,11 +222,15 @@ def bench(
 
         run_bench(base=model, out=out, parts=parts.split(","))
     elif recipe == "fourier_attention":
-        from galley.kernels.flash_fourier.bench import write_bench
+        from galley.kernels.bench import write_bench
 
         write_bench(out, device=device)
+    elif recipe == "synthesis":
+        from galley.synthesize.bench import write_bench as write_synthesis_bench
+
+        write_synthesis_bench(out, programs=programs)
     else:
-        raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention")
+        raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention, synthesis")
 
 
 @app.command()

@@ -10,106 +10,33 @@ arXiv:2506.11886, section 3 and the authors' code. `sinks` first and `local` las
 Audits of the authors' code, for `official` only: `off_by_one` (the first token to leave is written one phase late),
 `int_period` (the transform's window is int(1 / (1 / T)), one too short for 93, 99, 105, ...).
 Settled: a prompt whose middle holds no more tokens than 2k reals stays whole, as in the authors' code.
+
+Caches filled from one Prefill share its spectra: all channels are transformed once, whatever channels a cache compresses.
+With `hold` the rebuilt middle stays as working memory; a token that enters the coefficients changes it by a product of two vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
+from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers import PreTrainedConfig
 
 from galley.artifact import GalleyError
 from galley.caches.compressed import CompressedCache, CompressedLayer
+from galley.caches.prefill import Prefill
 from galley.caches.rope import head_dim, kv_heads, require_count, require_rope_attention
-from galley.kernels.flash_fourier.reference import expand, to_orders
-from galley.kernels.flash_fourier.step import Side, basis
+from galley.caches.spectrum import Fourier, analyse, enter, synthesis_weights, table, transform, widened
+from galley.kernels.flash_fourier.reference import expand
+from galley.kernels.flash_fourier.step import Side
+
+__all__ = ["AUDITS", "MODES", "Fourier", "FourierCache", "FourierLayer", "analyse", "synthesis_weights", "transform"]
 
 MODES = ("paper", "official", "ours")
 AUDITS = ("off_by_one", "int_period")
-
-MATMUL_UP_TO = 2**21  # elements of the basis up to which a product with it beats an FFT on a CPU (4 times faster at 2**19, even at 2**21)
-
-_basis = lru_cache(maxsize=2)(basis)  # every layer and step of a prompt shares one table
-
-
-@dataclass(frozen=True)
-class Fourier:
-    """The method's settings: whole tokens at both ends, orders k, mode, room for new tokens, the authors' bugs to keep."""
-
-    sinks: int
-    local: int
-    orders: int
-    mode: str
-    max_new_tokens: int
-    audits: frozenset[str]
-
-    def period(self, n_middle: int) -> int:
-        """Return the window T of a prompt with `n_middle` middle tokens."""
-        return n_middle if self.mode == "ours" else n_middle + self.max_new_tokens
-
-
-def synthesis_weights(orders: int, period: int, *, mode: str) -> torch.Tensor:
-    """Return the weight of each of 2k coefficients, (2k,): 1/k as printed, or those that make F^T W F a projection."""
-    if mode != "ours":
-        return torch.full((2 * orders,), 1.0 / orders, dtype=torch.float64)
-    weight = torch.full((2 * orders,), 2.0 / period, dtype=torch.float64)
-    weight[0] = 1.0 / period
-    if orders == period // 2 + 1 and period % 2 == 0:
-        weight[orders - 1] = 1.0 / period  # the order at half the window has one phase only
-    return weight
-
-
-def transform(x: torch.Tensor, *, orders: int, period: int) -> torch.Tensor:
-    """Return C = F X, (B, M, c) -> (B, 2k, c), in float32 or wider."""
-    x = widened(x)
-    if not x.numel():  # the FFT refuses empty tensors
-        return x.new_zeros(x.shape[0], 2 * orders, x.shape[2])
-    m = x.shape[1]
-    if 2 * orders * m <= MATMUL_UP_TO or orders > period // 2 + 1:
-        return _basis(orders, period, m, dtype=x.dtype, device=x.device) @ x
-    return to_orders(x.mT, period, orders, None).mT.contiguous()
-
-
-def widened(x: torch.Tensor) -> torch.Tensor:
-    """Return x in the type that coefficients are kept in: float32, or float64 when x is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def analyse(x: torch.Tensor, channels: torch.Tensor, *, by: Fourier) -> Side:
-    """Return the middle x (B, M, n_kv d_h) as kept channels and coefficients of `channels` (sorted flat ids)."""
-    period = by.period(x.shape[1])
-    rest = torch.ones(x.shape[-1], dtype=torch.bool, device=x.device)
-    rest[channels] = False
-    rest_ids = rest.nonzero()[:, 0]
-    chosen = widened(x[..., channels])
-    seen = int(1 / (1 / period)) if "int_period" in by.audits else period
-    state = transform(chosen, orders=by.orders, period=seen)
-    weight = synthesis_weights(by.orders, period, mode=by.mode).to(chosen)
-    one = chosen.new_ones(x.shape[0], len(channels))
-    side = Side(channels, rest_ids, x[..., rest_ids].contiguous(), state, weight, one, torch.zeros_like(one))
-    return _repaired(side, chosen, period) if by.mode == "official" else side
-
-
-def _repaired(side: Side, x: torch.Tensor, period: int) -> Side:
-    """Return the side with the authors' affine map, so that the rebuilt middle deviates as far as x (B, M, c) does."""
-    if not x.shape[-1]:
-        return side
-    f = _basis(side.state.shape[1] // 2, period, x.shape[1], dtype=x.dtype, device=x.device)
-    rebuilt = f.mT @ (side.state * side.weight[:, None])
-    mean = rebuilt.mean(dim=1)
-    # A constant channel deviates nowhere; it is then its mean.
-    gain = _deviation(x) / _deviation(rebuilt).clamp_min(1e-12)
-    # The mean that comes back is that of x: X~'s own is T/k times too large.
-    return replace(side, gain=gain, offset=x.mean(dim=1) - gain * mean)
-
-
-def _deviation(x: torch.Tensor) -> torch.Tensor:
-    """Return the largest deviation from the mean over time, (B, M, c) -> (B, c)."""
-    mean = x.mean(dim=1)
-    return torch.maximum(x.amax(dim=1) - mean, mean - x.amin(dim=1))
 
 
 class FourierLayer(CompressedLayer):
@@ -121,6 +48,7 @@ class FourierLayer(CompressedLayer):
         self.middle: tuple[Side, Side] | None = None
         self.period = 0
         self.held: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.spectra: tuple[dict, Any] | None = None  # a prompt's shared spectra and this layer's key in them
 
     def compress(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Turn the middle of a prompt's keys and values (B, n_kv, N, d_h) into kept channels and coefficients."""
@@ -135,9 +63,17 @@ class FourierLayer(CompressedLayer):
         inner = slice(by.sinks, tokens - by.local)
         flat = (x[..., inner, :].transpose(1, 2).flatten(2) for x in (keys, values))
         chosen = (self.k_channels.to(keys.device), self.v_channels.to(keys.device))
-        k, v = (analyse(x, ids, by=by) for x, ids in zip(flat, chosen, strict=True))
+        spectra, index = self.spectra or (None, None)
+        k, v = (
+            analyse(x, ids, by=by, spectra=spectra, key=("spectra", index, side, by.sinks, by.local))
+            for x, ids, side in zip(flat, chosen, "kv", strict=True)
+        )
         self.middle = (k, v)
         self.keys, self.values = (torch.cat([x[..., : by.sinks, :], x[..., inner.stop :, :]], dim=-2) for x in (keys, values))
+
+    def room(self) -> int | None:
+        """Return any number where later tokens stay whole, else one: every step changes the middle."""
+        return None if self.middle is None or self.by.mode == "ours" else 1
 
     def step(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Add a token; return all tokens, the middle rebuilt."""
@@ -149,16 +85,20 @@ class FourierLayer(CompressedLayer):
         return tuple(torch.cat([x, y], dim=-2) for x, y in zip(self.rebuilt(), (self.keys, self.values), strict=True))  # type: ignore[return-value]
 
     def rebuilt(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the middle's keys and values (B, n_kv, M, d_h); with `hold` a middle that cannot change is kept as working memory."""
+        """Return the middle's keys and values (B, n_kv, M, d_h); with `hold` they are kept as working memory."""
         assert self.middle is not None
+        n_middle = self.middle[0].middle.shape[1]
         if self.held is None:
-            k, v = self.middle
-            f = _basis(self.by.orders, self.period, k.middle.shape[1], dtype=k.state.dtype, device=k.state.device)
-            pair = tuple(expand(side, self.keys.shape[1], self.period, f=f) for side in (k, v))
-            if not (self.hold and self.by.mode == "ours"):
+            # Places that tokens may still take are rebuilt too: their compressed channels are not zero.
+            n = self.period if self.hold else n_middle
+            f = table(self.by.orders, self.period, n, like=self.middle[0].state)
+            sides = (replace(side, middle=pad(side.middle, (0, 0, 0, n - n_middle))) for side in self.middle)
+            pair = tuple(expand(side, self.keys.shape[1], self.period, f=f) for side in sides)
+            if not self.hold:
                 return pair  # type: ignore[return-value]
             self.held = pair  # type: ignore[assignment]
-        return self.held  # type: ignore[return-value]
+        assert self.held is not None
+        return tuple(x[..., :n_middle, :] for x in self.held)  # type: ignore[return-value]
 
     def _let_go(self) -> None:
         """Move the oldest local token into the middle."""
@@ -170,16 +110,21 @@ class FourierLayer(CompressedLayer):
                 "make the cache with a larger max_new_tokens, or mode='ours', which has no limit"
             )
         phase = place + ("off_by_one" in by.audits)
-        turn = _basis(by.orders, self.period, self.period + 1, dtype=widened(self.keys).dtype, device=self.keys.device)[:, phase]
+        f = table(by.orders, self.period, self.period + 1, like=self.middle[0].state)
+        turn = f[:, phase]
         sides = []
-        for side, x in zip(self.middle, (self.keys, self.values), strict=True):
+        for i, (side, x) in enumerate(zip(self.middle, (self.keys, self.values), strict=True)):
             token = x[..., by.sinks, :].flatten(1)
             state = side.state + turn[:, None] * widened(token[:, None, side.channels])
+            if self.held is not None:
+                enter(self.held[i], token, side, place=place, echo=(side.weight * turn) @ f[:, : self.period])
             middle = torch.cat([side.middle, token[:, None, side.rest]], dim=1)
             sides.append(replace(side, state=state, middle=middle))
         self.middle = (sides[0], sides[1])
         keep = [i for i in range(self.keys.shape[-2]) if i != by.sinks]
         self.keys, self.values = self.keys[..., keep, :], self.values[..., keep, :]
+        if self.held is not None and self.held[0].dtype != f.dtype:
+            self.held = None  # in 16 bits the roundings of many tokens would add up
 
     def n_visible(self) -> int:
         """Return the whole and the middle tokens."""
@@ -231,6 +176,15 @@ class FourierCache(CompressedCache):
                     raise GalleyError(f"channels of layer {index} ({name}) are not sorted numbers from 0 to {total - 1}, each once")
         by = Fourier(sinks, local, orders, mode, max_new_tokens, frozenset(audits))
         super().__init__(layers=[FourierLayer(by=by, k_channels=k.long(), v_channels=v.long(), hold=hold) for k, v in channels])
+
+    def fill(self, prompt: Prefill) -> CompressedCache:
+        """Take a prompt's exact keys and values; the spectra of all its channels are shared with other caches of this prompt."""
+        for index, layer in enumerate(self.layers):
+            layer.spectra = (prompt.shared, index)  # type: ignore[attr-defined]
+        super().fill(prompt)
+        for layer in self.layers:
+            layer.spectra = None  # type: ignore[attr-defined]
+        return self
 
     def nominal_bytes(self) -> float:
         """Return the paper's account: 16 bits an element, coefficients in 32."""

@@ -44,6 +44,17 @@ class SinkWindowLayer(CompressedLayer):
             keys = torch.cat([turned, keys[..., self.sinks :, :]], dim=-2)
         return keys, values
 
+    def room(self) -> int | None:
+        """Return any number where only places decide; with `reindex` every step turns the sinks by another angle."""
+        return None if self.frequencies is None or not self.sinks else 1
+
+    def seen(self, n_new: int) -> torch.Tensor:
+        """Return the band that single steps see: the sinks, the last `window` before each new token, and itself."""
+        seen = super().seen(n_new)
+        own = torch.arange(n_new, device=seen.device)[:, None] + self.keys.shape[-2]
+        place = torch.arange(seen.shape[1], device=seen.device)
+        return seen & ((place < self.sinks) | (place >= own - self.window))
+
     def _kept(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-2] <= self.sinks + self.window:
             return x

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from galley.artifact import GalleyError
 from galley.caches.rope import head_dim
 
-BLOCK = 128  # queries whose attention is held at once
+BLOCK = 64  # queries whose attention is held at once
 
 
 def attention_scale(config: PreTrainedConfig) -> float:
@@ -29,13 +29,14 @@ def attention_votes(queries: torch.Tensor, keys: torch.Tensor, *, scale: float) 
     width = queries.shape[-2]
     grouped = queries.unflatten(1, (n_kv, -1))
     votes = keys.new_zeros(batch, n_kv, grouped.shape[2], tokens, dtype=torch.float32)
-    place = torch.arange(tokens, device=keys.device)
     for start in range(0, width, BLOCK):
-        block = grouped[..., start : start + BLOCK, :]
-        scores = (block @ keys[:, :, None].transpose(-1, -2)).float() * scale
-        own = tokens - width + start + torch.arange(block.shape[-2], device=keys.device)
-        scores.masked_fill_(place > own[:, None], float("-inf"))
-        votes += scores.softmax(dim=-1).sum(dim=-2)
+        block = grouped[..., start : start + BLOCK, :] * scale
+        rows = block.shape[-2]
+        seen = tokens - width + start + rows  # keys up to the block's last query; later ones get nothing
+        scores = (block.flatten(2, 3) @ keys[..., :seen, :].transpose(-1, -2)).float().unflatten(2, (-1, rows))
+        hidden = torch.ones(rows, rows, dtype=torch.bool, device=keys.device).triu(1)
+        scores[..., seen - rows :].masked_fill_(hidden, float("-inf"))
+        votes[..., :seen] += scores.softmax(dim=-1).sum(dim=-2)
     return votes
 
 

@@ -1,8 +1,8 @@
 """Needle prompts read through many compressed caches, all filled from one prefill.
 
 Protocol as in needle.py (gkamradt's grid with a fact that cannot be guessed). The prompt but its last token is prefilled once;
-the last token and the gold answer then go one by one through each method's cache, so that every scored token has attended to
-the compressed prompt. Likelihood and greedy hits come from the same pass: greedy decoding gives the answer exactly when every
+the last token and the gold answer then go through each method's cache as if one by one, so that every scored token has attended
+to the compressed prompt. Likelihood and greedy hits come from the same pass: greedy decoding gives the answer exactly when every
 argmax agrees with it.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -17,10 +18,24 @@ from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError
+from galley.caches.follow import follow
 from galley.caches.prefill import Prefill, prefill
-from galley.evaluate.needle import ANSWER_TOKENS, CITIES, build_needle_prompt
+from galley.evaluate.needle import CITIES, build_needle_prompt
+from galley.evaluate.wording import PLAIN, Wording
 
 METRICS = (("answer_nll", "nats/token"), ("answer_accuracy", "fraction"), ("keyword_recall", "fraction"))
+
+
+class Answered(Protocol):
+    """A prompt and the gold tokens after it."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """Return the prompt's ids."""
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """Return the answer's ids."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ def build_needle_grid(
     depths: Sequence[float],
     repeats: int,
     seed: int,
+    wording: Wording = PLAIN,
 ) -> list[NeedleItem]:
     """Return the items of all lengths, depths and repeats; a repeat starts in another text of the haystack.
 
@@ -59,7 +75,9 @@ def build_needle_grid(
                 number = int(torch.randint(10_000, 100_000, (), generator=generator))
                 start = int(torch.randint(len(haystack), (), generator=generator))
                 texts = [*haystack[start:], *haystack[:start]]
-                prompt, answer = build_needle_prompt(texts, tokenizer, length=length, depth=depth, city=city, number=number)
+                prompt, answer = build_needle_prompt(
+                    texts, tokenizer, length=length, depth=depth, city=city, number=number, wording=wording
+                )
                 if str(number) not in tokenizer.decode(prompt):
                     raise GalleyError(f"the needle {number} does not survive tokenisation at length {length}, depth {depth}")
                 items.append(NeedleItem(f"len={length},depth={depth},n={repeat}", length, tuple(prompt), tuple(answer)))
@@ -72,11 +90,12 @@ def score_needles(
     *,
     makers: Mapping[str, Callable[[Prefill, NeedleItem], Cache]],
     window: int,
+    votes: bool = False,
 ) -> pd.DataFrame:
-    """Return one row per item, method and metric; `makers` fill a cache from a prefill that recorded `window` queries."""
+    """Return one row per item, method and metric; `makers` fill a cache from a prefill that recorded `window` queries (and votes)."""
     rows = []
     for item in items:
-        prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=window)
+        prompt = prefill(model, torch.tensor([item.prompt[:-1]], device=model.device), window=window, votes=votes)
         for method, make in makers.items():
             for (metric, unit), value in zip(METRICS, read_answer(model, make(prompt, item), item), strict=True):
                 rows.append({"method": method, "benchmark": "niah", "metric": metric, "unit": unit, "item_id": item.item_id,
@@ -84,14 +103,10 @@ def score_needles(
     return pd.DataFrame(rows)
 
 
-def read_answer(model: PreTrainedModel, cache: Cache, item: NeedleItem) -> tuple[float, float, float]:
+def read_answer(model: PreTrainedModel, cache: Cache, item: Answered) -> tuple[float, float, float]:
     """Return the answer's nats a token, the share of its tokens that come first, and whether all do."""
-    gold = torch.tensor(item.answer[:ANSWER_TOKENS], device=model.device)
-    logits = []
-    with torch.no_grad():
-        for token in (item.prompt[-1], *item.answer[: len(gold) - 1]):
-            out = model(torch.tensor([[token]], device=model.device), past_key_values=cache, use_cache=True)
-            logits.append(out.logits[0, -1])
-    stacked = torch.stack(logits).float()
+    gold = torch.tensor(item.answer, device=model.device)
+    fed = torch.tensor([[item.prompt[-1], *item.answer[: len(gold) - 1]]], device=model.device)
+    stacked = follow(model, cache, fed)[0].float()
     right = (stacked.argmax(dim=-1) == gold).float()
     return float(F.cross_entropy(stacked, gold)), float(right.mean()), float(right.min())

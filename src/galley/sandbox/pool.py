@@ -28,6 +28,13 @@ SLACK_S = 10.0  # beyond a program's wall limit before a silent runner is replac
 STORED_BYTES = 64 << 20  # inputs that a runner keeps
 
 
+def _encoded(i: int, item: Any) -> bytes:
+    try:
+        return plain.dumps(dict(item) if hasattr(item, "keys") else list(item))
+    except (plain.NotPlain, TypeError) as error:
+        raise GalleyError(f"input {i} is {item!r:.80}: {error}; an input is a list or a mapping of plain data") from None
+
+
 @dataclasses.dataclass
 class _Lane:
     worker: Worker
@@ -146,7 +153,7 @@ class Sandbox:
         """Send a task's inputs to a runner once; returns their key."""
         known = self._encoded.get(id(inputs))
         if known is None or known[0] is not inputs:
-            blobs = [plain.dumps(dict(item) if hasattr(item, "keys") else list(item)) for item in inputs]
+            blobs = [_encoded(i, item) for i, item in enumerate(inputs)]
             key = hashlib.sha256(b"".join(len(b).to_bytes(8, "little") + b for b in blobs)).hexdigest()
             while self._encoded and sum(len(b) for _, _, bs in self._encoded.values() for b in bs) > STORED_BYTES:
                 self._encoded.pop(next(iter(self._encoded)))

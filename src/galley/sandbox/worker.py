@@ -34,7 +34,7 @@ from galley.sandbox.inside.runner import main
 main(descriptor, config)
 """
 ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
+    "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
     "HOME": "/tmp",
     "TMPDIR": "/tmp",
     "LANG": "C.UTF-8",

@@ -1,1 +1,1 @@
-"""Sampling and verification pipelines that make training data."""
+"""Sampling and verification pipelines that make training data by running programs. Source: ours."""

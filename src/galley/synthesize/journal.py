@@ -56,6 +56,10 @@ class Journal:
         """Keep a result; the first one of a key stays."""
         self.db.execute("INSERT OR IGNORE INTO done VALUES (?, ?)", (key, result))
 
+    def clear(self) -> None:
+        """Forget every result: what was made of them is kept elsewhere."""
+        self.db.execute("DELETE FROM done")
+
     def run(self, jobs: Iterable[tuple[str, T]], work: Work[T], *, chunk: int = 256) -> Iterator[tuple[T, str]]:
         """Yield (job, result) of every (key, job) in order; only jobs whose key is not in the journal are worked, each key once.
 

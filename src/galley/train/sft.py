@@ -20,7 +20,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError, digest
-from galley.train.loop import TrainConfig, head_loss, run_steps
+from galley.train.loop import Batches, Run, TrainConfig
+from galley.train.loss import head_loss
 
 IGNORE = -100  # a target that is no answer token
 
@@ -118,11 +119,11 @@ def train_sft(
         decay_steps=config.decay_steps, betas=config.betas, weight_decay=config.weight_decay, clip=config.clip, dtype=config.dtype,
         seed=config.seed, trainable=config.trainable, state_every=config.state_every,
     )  # fmt: skip
-    log = run_steps(
-        model, loop, parts_of=parts_of, loss_of=lambda rows: answer_loss(model, rows) * (rows.answer_tokens / config.answer_tokens),
-        tokens_of=lambda rows: rows.tokens, data_key=[config.answer_tokens, digest([e.ids for e in encoded])], state=state,
-        on_step=on_step, at_steps=at_steps,
+    batches = Batches(
+        parts=parts_of, loss=answer_loss, share=lambda rows: rows.answer_tokens / config.answer_tokens, tokens=lambda rows: rows.tokens,
+        key=[config.answer_tokens, digest([e.ids for e in encoded])],
     )  # fmt: skip
+    log = Run(model, batches, loop, state=state).steps(on_step, at_steps)
     return log.assign(answer_tokens=config.answer_tokens)
 
 
