@@ -77,8 +77,7 @@ rule case2code_sequences:
         plan=part("sequences", "seeds", "data_seed", recipe="case2code"),
         code=code("galley.papers.case2code.sequences"),
     shell:
-        "galley case2code sequences --out {params.out} --shard {wildcards.shard}"
-        " --scale {wildcards.scale} {params.flags} &> {log}"
+        "galley case2code sequences --out {params.out} --shard {wildcards.shard}" " --scale {wildcards.scale} {params.flags} &> {log}"
 
 
 rule case2code_tune:

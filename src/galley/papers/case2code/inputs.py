@@ -64,7 +64,7 @@ def doctest_inputs(function: Function, names: Sequence[str]) -> list[Inputs]:
             for call in calls:
                 if call.func.id == function.name and len(call.args) <= len(names):  # type: ignore[attr-defined]
                     given = {name: ast.literal_eval(arg) for name, arg in zip(names, call.args, strict=False)}
-                    given |= {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg in names}
+                    given |= {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg is not None and k.arg in names}
                     if all(fits(value) for value in given.values()):
                         found.setdefault(key_of(given), given)
         except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
