@@ -172,14 +172,14 @@ def _calls_found(do: Calls, data: bytes, found: Found) -> Found:
     """Read one result per input; calls that the program did not come to are faults."""
     calls: list[CallResult] = []
     for kind, payload in _records(data)[0][: len(do.inputs)]:
-        if kind == b"v":
+        if kind == b"v" and payload[:1] in plain.KINDS:
             calls.append(CallResult("value", payload))
         elif kind == b"r":
             one = _exception(payload)
             calls.append(CallResult("raised", b"", one.get("exception", ""), one["message"]))
         elif kind in _STATUS:
             text = payload[:MESSAGE].decode("utf-8", "replace")
-            calls.append(CallResult("timeout" if kind == b"t" else "not_plain", b"", "", text))
+            calls.append(CallResult("timeout" if kind == b"t" else "not_plain", b"", "", "" if kind == b"v" else text))
         else:
             break
     came = len(calls)

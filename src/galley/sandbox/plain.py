@@ -19,6 +19,7 @@ from typing import Any
 MAX_DEPTH = 200
 MAX_EQUAL_HASHES = 64  # set and dict keys made to collide would cost quadratic time
 _INT32 = 1 << 31
+KINDS = tuple(bytes([letter]) for letter in b"NTFilgyus[(<>{")  # first bytes of plain values
 
 
 class NotPlain(ValueError):

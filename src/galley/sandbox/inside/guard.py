@@ -73,7 +73,8 @@ def arm(channel: int, *, guarded: frozenset[Any] = frozenset(), frames: bool = F
         if event in ALWAYS:
             return True
         if event == "import":
-            return arguments[0] in modules and outside(frozenset())
+            name, path = arguments[:2]  # a path: native code; a library may bring its own, a program may not
+            return (isinstance(path, str) and not path.startswith(LIBRARY)) or (name in modules and outside(frozenset()))
         if event == "marshal.loads":
             return not getframe(2).f_code.co_filename.startswith("<frozen importlib")
         if event == "compile":  # a library's file name would pass for the library

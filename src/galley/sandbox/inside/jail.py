@@ -24,7 +24,7 @@ CAPABILITIES = (1 << 21) | (1 << 24) | (1 << 1) | (1 << 3) | (1 << 5)  # sys_adm
 DEVICES = ("null", "zero", "full", "random", "urandom")
 TEMPORARY = "/tmp"
 ETC = {
-    "passwd": f"root:x:0:0:root:/:/bin/false\nguest:x:{GUEST}:{GUEST}:guest:{TEMPORARY}:/bin/sh\n",
+    "passwd": f"root:x:0:0:root:/nowhere:/bin/false\nguest:x:{GUEST}:{GUEST}:guest:{TEMPORARY}:/bin/sh\n",
     "group": f"root:x:0:\nguest:x:{GUEST}:\n",
     "hosts": "127.0.0.1 localhost\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
