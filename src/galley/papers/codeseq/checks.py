@@ -34,7 +34,8 @@ def problem_rows(problems: Sequence[Problem], *, counts: Counter[str]) -> list[d
         for method, p in (("problems", problem), ("control:overlapping", overlap)):
             rows.append({"method": method, "benchmark": "tests", "metric": "well_formed", "item_id": p.id, "score": float(well_formed(p))})
     dropped = ("few_terms", "little_variety", "no_computation", "only_by_reference", "not_mathematical")
-    written = ("few_tests", "not_json", "wrong_example_output", "unequal_shift", "guide_disagrees", "endpoint_failed")
+    written = ("few_tests", "not_json", "wrong_example_output", "unequal_shift", "guide_disagrees", "endpoint_failed",
+               "reference_disagrees", "reference_too_slow")  # fmt: skip
     lost = abs(counts["input"] - counts["kept"] - sum(counts[r] for r in dropped))
     lost += abs(counts["problems_input"] - counts["accepted"] - sum(counts[r] for r in written))
     rows.append({"method": "problems", "benchmark": "counts", "metric": "unaccounted", "score": lost})
@@ -44,30 +45,44 @@ def problem_rows(problems: Sequence[Problem], *, counts: Counter[str]) -> list[d
     return rows
 
 
-def reference_rows(pairs: Sequence[tuple[Record, Problem]], *, judge: Judge) -> list[dict]:
+def check_references(
+    pairs: Sequence[tuple[Record, Problem]], *, judge: Judge, counts: Counter[str]
+) -> tuple[list[tuple[Record, Problem]], list[dict]]:
     """E1: the share of a problem's terms, hidden ones too, that its reference gives; the next problem's reference beside it.
 
-    Also how many problems the constant 0 solves.
+    Also returns the problems without those whose reference is wrong, or did not finish within the limits (which is no row: it
+    says nothing of the terms).
     """
     known = [(record, problem) for record, problem in pairs if record.reference]
-    rows = []
+    rows, bad = [], set()
     for method, step in (("reference", 0), ("control:other_reference", 1)):
         jobs = [
             Job(wrap_function(known[(n + step) % len(known)][0].reference, "f"), (*p.examples, *p.tests, *p.hidden))
             for n, (_, p) in enumerate(known)
         ]
-        rows += [{"method": method, "benchmark": "terms", "metric": "right_terms", "item_id": p.id, "score": j.right / j.cases}
-                 for (_, p), j in zip(known, judge.judge(jobs), strict=True)]  # fmt: skip
+        for (_, problem), judged in zip(known, judge.judge(jobs), strict=True):
+            slow = not judged.passed and judged.verdict in ("timeout", "memory")
+            if not slow:
+                rows.append({"method": method, "benchmark": "terms", "metric": "right_terms", "item_id": problem.id,
+                             "score": judged.right / judged.cases})  # fmt: skip
+            if not step and not judged.passed:
+                counts["reference_too_slow" if slow else "reference_disagrees"] += 1
+                bad.add(problem.id)
     if not known:
         rows.append({"method": "reference", "benchmark": "terms", "metric": "right_terms", "score": np.nan, "status": "not_run",
                      "reason": "no sequence has a reference program here"})  # fmt: skip
-    verdicts = list(judge.judge(Job(stdin_program("0"), p.tests) for _, p in pairs))
-    solved = float(np.mean([j.passed for j in verdicts]))
-    rows.append({"method": "constant_zero", "benchmark": "trivial", "metric": "pass_rate", "score": solved})
-    mirror = [Job(stdin_program(str(p.tests[0][1])), p.tests[:1]) for _, p in pairs]
-    rows.append({"method": "control:one_test", "benchmark": "trivial", "metric": "pass_rate",
-                 "score": float(np.mean([j.passed for j in judge.judge(mirror)]))})  # fmt: skip
-    return rows
+    counts["accepted"] -= len(bad)
+    return [(record, problem) for record, problem in pairs if problem.id not in bad], rows
+
+
+def trivial_rows(problems: Sequence[Problem], *, judge: Judge) -> list[dict]:
+    """E1.trivial: the share of problems that the constant 0 solves; a constant made for one test beside it."""
+    jobs = {
+        "constant_zero": [Job(stdin_program("0"), p.tests) for p in problems],
+        "control:one_test": [Job(stdin_program(str(p.tests[0][1])), p.tests[:1]) for p in problems],
+    }
+    return [{"method": method, "benchmark": "trivial", "metric": "pass_rate", "score": float(np.mean([j.passed for j in judge.judge(js)]))}
+            for method, js in jobs.items()]  # fmt: skip
 
 
 def shortcut_rows(problems: Sequence[Problem], *, judge: Judge) -> list[dict]:
@@ -86,7 +101,16 @@ def shortcut_rows(problems: Sequence[Problem], *, judge: Judge) -> list[dict]:
             failed = None if judged.failure is None else [i for i, _ in job.cases].index(judged.failure.given)
             common = {"method": f"lookup:{beyond}", "benchmark": benchmark, "metric": "pass_rate", "item_id": name}
             rows += [{**common, "setting": f"unseen={n}", "score": float(failed is None or failed >= SEEN + n)} for n in UNSEEN]
-    return rows
+    return rows + _rates([row for row in rows if row["benchmark"] == "shortcuts"])
+
+
+def _rates(rows: Sequence[dict]) -> list[dict]:
+    """Return the mean of each method and setting as one row, which a bound on the rate is held against."""
+    scores: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        scores.setdefault((row["method"], row["setting"]), []).append(row["score"])
+    return [{"method": method, "benchmark": "shortcuts rate", "metric": "pass_rate", "setting": setting, "score": float(np.mean(values))}
+            for (method, setting), values in scores.items()]  # fmt: skip
 
 
 def gtg_rows(passed: Mapping[str, Sequence[bool]], *, method: str, seed: int = 0) -> list[dict]:

@@ -98,4 +98,4 @@ def as_text(value: object) -> str | None:
     if type(value) is not int or value.bit_length() > MAX_DIGITS * 3.33:
         return None
     text = str(value)
-    return text if len(text) <= MAX_DIGITS else None
+    return text if len(text.lstrip("-")) <= MAX_DIGITS else None

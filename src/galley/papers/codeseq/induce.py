@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest
 from galley.papers.codeseq.plan import CharTraining, Plan
-from galley.papers.codeseq.retry import direct_examples, reflection_examples, split_by_prompt, two_steps
+from galley.papers.codeseq.retry import ambiguous_programs, direct_examples, reflection_examples, split_by_prompt, two_steps
 from galley.synthesize.sequence_families import (
     ALPHABET,
     IntegerProgram,
@@ -104,7 +104,9 @@ def train_task(task: Task, training: CharTraining, *, data_seed: int, state: Pat
             row for setting, programs in sides.items() for row in solved_rows(task.arm, model, tokenizer, programs, setting, training.shown)
         ]
     else:
-        learnt, held = split_by_prompt(all_programs(), shown=training.shown, held_out=training.held_out, seed=data_seed)
+        learnt, held = split_by_prompt(
+            ambiguous_programs(training.largest), shown=training.shown, held_out=training.held_out, seed=data_seed
+        )
         log = train_sft(model, tokenizer, retry_examples(learnt, task.arm, shown=training.shown, seed=data_seed), config, state=state)
         rows = retry_rows(task.arm, model, tokenizer, held, shown=training.shown, seed=task.seed)
     return rows, int(log["tokens"].sum())

@@ -35,6 +35,7 @@ class Synthesis(Strict):
 
     sequences: Literal["generated", "oeis"] = Field(description="generated: programs of five families; oeis: records and functions")
     problems: int = Field(gt=0, description="records that are tried, in seeded order")
+    generated: int = Field(default=0, ge=0, description="generated sequences tried beside the OEIS's, which a search seldom solves")
     gtg_problems: int = Field(gt=0, description="held out for the GTG test, by groups of like sequences; the paper's: 200")
     writer: Literal["template", "endpoint"] = "template"
     solver: Literal["search", "endpoint"] = "search"
@@ -63,8 +64,9 @@ class CharTraining(Strict):
     weight_decay: float = Field(default=0.1, ge=0)
     n_heads: int = Field(default=2, gt=0)
     held_out: int = Field(default=60, gt=0, description="parameter combinations")
-    family: Family | None = Field(default="triangular", description="held out whole")
+    family: Family | None = Field(default=None, description="D1: held out whole")
     shown: int = Field(default=7, ge=1, le=7, description="values that a prompt shows")
+    largest: int = Field(default=40, ge=2, description="D2: the largest factor of its programs")
     control_seeds: int = Field(default=1, ge=1, description="seeds of the control arm; one pairs with every seed of the other")
 
 

@@ -1,9 +1,9 @@
 """Case-based reflection on integer programs: a draft from too few values, its first failed case, a second try.
 
-arXiv:2510.14620, sections 3.3 and 5 (the ablation without reflection), on the families of galley.synthesize.sequence_families. A
-prompt shows so few values that several programs fit; a draft is tested on all judged values, and the first case that it fails is
-fed back: `1,3=2*n+1;4?9!17=` says that the draft gives 9 at n = 4 where 17 is right. Held out are all programs behind the same
-shown values, so that a prompt of the test was never trained on.
+arXiv:2510.14620, sections 3.3 and 5 (the ablation without reflection). The programs here come in groups that agree on the two
+values that a prompt shows, as the paper's problems show two examples; a draft is tested on all judged values, and the first case that
+it fails is fed back: `0,7=7*n;3?21!0=` says that the draft gives 21 at n = 3 where 0 is right. Whole groups are held out, so
+that a prompt of the test was never trained on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from galley.artifact import GalleyError
 from galley.stats import derangement
-from galley.synthesize.sequence_families import JUDGED, IntegerProgram, evaluate, is_correct, write_prompt
+from galley.synthesize.sequence_families import JUDGED, Family, IntegerProgram, evaluate, is_correct, write_prompt
 from galley.train.sft import SftExample
 
 LONGEST = 90  # characters of a prompt with feedback
@@ -43,6 +43,19 @@ class Tried:
     draft: bool
     true_feedback: bool
     other_feedback: bool
+
+
+def ambiguous_programs(largest: int) -> list[IntegerProgram]:
+    """Return eight programs for each a = 1 .. largest that begin with 0, a: the line a n, and a times n modulo 2 to 8."""
+    forms: dict[str, Family] = {"{a}*n": "linear"} | {f"{{a}}*(n%{m})": "periodic" for m in range(2, 9)}
+    programs = []
+    for a in range(1, largest + 1):
+        for form, family in forms.items():
+            expression = form.format(a=a)
+            values = evaluate(expression, JUDGED)
+            assert values is not None
+            programs.append(IntegerProgram(family, expression, values))
+    return programs
 
 
 def first_failure(draft: str, program: IntegerProgram) -> Feedback | None:

@@ -24,7 +24,7 @@ from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, di
 from galley.evaluate.code.pass_at_k import pass_at_k
 from galley.llm.backend import Backend
 from galley.papers.codeseq.canonical import group_sequences, hold_out
-from galley.papers.codeseq.checks import analytic_rows, gtg_rows, problem_rows, reference_rows, shortcut_rows
+from galley.papers.codeseq.checks import analytic_rows, check_references, gtg_rows, problem_rows, shortcut_rows, trivial_rows
 from galley.papers.codeseq.functions import MODULE, SequenceFunction, compute_terms, read_functions
 from galley.papers.codeseq.judge import Judge
 from galley.papers.codeseq.plan import Endpoint, Functions, Plan
@@ -121,8 +121,14 @@ def _sequences(plan: Plan, *, records: Path | None, functions: Path | None, coun
             known = {f.id: f.code for f in read_functions(functions, builtins_only=False, counts=Counter())}
         found = (_with_reference(r, known) for r in read_records(path, counts=counts))
     kept = list(informative(found, counts=counts))
-    order = np.random.default_rng(plan.data_seed).permutation(len(kept))
-    yield from (kept[i] for i in order[: plan.synthesis.problems])
+    yield from _drawn(kept, plan.synthesis.problems, seed=plan.data_seed)
+    if plan.synthesis.generated:
+        yield from _drawn(list(informative(generated_records(), counts=counts)), plan.synthesis.generated, seed=plan.data_seed)
+
+
+def _drawn(records: list[Record], count: int, *, seed: int) -> Iterator[Record]:
+    order = np.random.default_rng(seed).permutation(len(records))
+    yield from (records[i] for i in order[:count])
 
 
 def _with_reference(record: Record, known: dict[str, str]) -> Record:
@@ -163,13 +169,15 @@ def _synthesize(sequences: list[Record], *, plan: Plan, solver: Solver, backend:
     writer: Writer = ModelWriter(backend) if wanted.writer == "endpoint" and backend else TemplateWriter()
     guide = Guide(backend) if wanted.guide and backend else None
     pairs = list(write_problems(sequences, writer, guide=guide, seed=plan.data_seed, counts=got.counts))
+    pairs, rows = check_references(pairs, judge=judge, counts=got.counts)
+    got.rows += rows
     groups = group_sequences((record.id, record.terms) for record, _ in pairs)
     held = hold_out(groups, wanted=wanted.gtg_problems, seed=plan.data_seed)
     train = [problem for record, problem in pairs if record.id not in held]
     test = [problem for record, problem in pairs if record.id in held]
     got.counts["gtg"] += len(test)
     got.rows += problem_rows([p for _, p in pairs], counts=got.counts)
-    got.rows += reference_rows(pairs, judge=judge)
+    got.rows += trivial_rows([p for _, p in pairs], judge=judge)
     got.rows += shortcut_rows([p for _, p in pairs], judge=judge)
     for name, problems in (("problems", train), ("gtg", test)):
         for problem in problems:
