@@ -62,6 +62,14 @@ TINY_CODESEQ = {
     "seeds": 1,
     "shards": 2,
 }
+TINY_CASE2CODE = {
+    "models": {},
+    "functions": {"wheels": [], "packages": ["more_itertools"], "limit": 50},
+    "inputs": {"cases": 8, "min_hidden": 2},
+    "heldout": 0.4,
+    "sequences": {"held_out": 8, "steps": 4, "answer_tokens": 60, "shards": 1},
+    "seeds": 1,
+}
 # Loaded by every Python process: nothing but local sockets, as if the cable were out; each attempt is noted.
 NO_NETWORK = """
 import os, socket
@@ -125,7 +133,12 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
         source = shared / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
     if tiny:
-        for name, plan in (("mha2mla", TINY), ("fourier_attention", TINY_FOURIER), ("codeseq", TINY_CODESEQ)):
+        for name, plan in (
+            ("mha2mla", TINY),
+            ("fourier_attention", TINY_FOURIER),
+            ("codeseq", TINY_CODESEQ),
+            ("case2code", TINY_CASE2CODE),
+        ):
             path = folder / "recipes" / name / "recipe.yaml"
             recipe = yaml.safe_load(path.read_text())
             recipe["scales"]["smoke"] = plan

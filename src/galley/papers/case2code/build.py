@@ -31,7 +31,7 @@ from galley.data.functions import (
     wheel_functions,
 )
 from galley.data.syntax import ast_key
-from galley.papers.case2code.dataset import export_rows, read_items, write_samples
+from galley.papers.case2code.dataset import export_rows, stream_items, write_samples
 from galley.papers.case2code.official import read_official
 from galley.papers.case2code.plan import Inputs, Plan
 from galley.papers.case2code.synthesis import Writer, synthesise
@@ -55,7 +55,7 @@ def build(
     wanted = itertools.islice(wanted, plan.functions.limit)
     shown = tqdm(wanted, desc="functions", unit="", total=plan.functions.limit, mininterval=5)
     samples = synthesise(
-        shown, journal=out / "state" / f"{key}.sqlite", counts=cased, cases=plan.inputs.cases, min_hidden=plan.inputs.min_hidden,
+        shown, journal=out / "state/runs.sqlite", counts=cased, cases=plan.inputs.cases, min_hidden=plan.inputs.min_hidden,
         seed=plan.data_seed, workers=workers, writer=make_writer(plan.inputs, cache=out / "state/replies"), unsafe=unsafe,
     )  # fmt: skip
     count = write_samples(samples, out / "cases.jsonl")
@@ -133,7 +133,7 @@ def make_writer(inputs: Inputs, *, cache: Path) -> Writer | None:
 
 def export(cases: Path, out: Path, *, plan: Plan) -> int:
     """Write the training split as prompt and answer; return how many rows."""
-    items = read_items(cases, "train", seed=plan.data_seed, heldout=plan.heldout, min_hidden=plan.inputs.min_hidden)
+    items = stream_items(cases, "train", seed=plan.data_seed, heldout=plan.heldout, min_hidden=plan.inputs.min_hidden)
     with atomic_path(out) as part, part.open("w", encoding="utf-8") as target:
         return sum(target.write(json.dumps(row, ensure_ascii=False) + "\n") > 0 for row in export_rows(items, seed=plan.data_seed))
 

@@ -38,7 +38,7 @@ WORD_CASES = [["north", "south", "east", "west"], ["a", "b", "c", "d", "e"], ["o
 def check_paper(*, cases: Path, sources: Path, out: Path, plan: Plan, scale: str, workers: int = 1, unsafe: bool = False) -> None:
     """Write checks.items.parquet and checks.runs.csv."""
     watch = Stopwatch()
-    options = {"seed": plan.data_seed, "heldout": plan.heldout, "min_hidden": plan.inputs.min_hidden}
+    options = {"seed": plan.data_seed, "heldout": plan.heldout, "min_hidden": plan.inputs.min_hidden, "limit": plan.inputs.checked}
     train = read_items(cases, "train", **options)  # type: ignore[arg-type]
     held = read_items(cases, "heldout", **options)  # type: ignore[arg-type]
     with Sandbox(workers=workers, hash_seed=FRESH_SEEDS[0], unsafe=unsafe) as one, Sandbox(

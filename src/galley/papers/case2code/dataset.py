@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from galley.artifact import atomic_path
@@ -61,10 +62,16 @@ def read_samples(path: Path) -> Iterator[Sample]:
             yield Sample.read(json.loads(line))
 
 
-def read_items(path: Path, split: str, *, seed: int, heldout: float, min_hidden: int) -> list[Item]:
-    """Return a split's samples with their selections."""
-    samples = [s for s in read_samples(path) if split_of(s.group, seed=seed, heldout=heldout) == split]
-    return [Item(s, select(s.cases, seed=f"{seed}:{s.id}", min_hidden=min_hidden)) for s in samples]
+def stream_items(path: Path, split: str, *, seed: int, heldout: float, min_hidden: int) -> Iterator[Item]:
+    """Yield a split's samples with their selections, one at a time."""
+    for sample in read_samples(path):
+        if split_of(sample.group, seed=seed, heldout=heldout) == split:
+            yield Item(sample, select(sample.cases, seed=f"{seed}:{sample.id}", min_hidden=min_hidden))
+
+
+def read_items(path: Path, split: str, *, seed: int, heldout: float, min_hidden: int, limit: int | None = None) -> list[Item]:
+    """Return the first `limit` items of a split, or all."""
+    return list(islice(stream_items(path, split, seed=seed, heldout=heldout, min_hidden=min_hidden), limit))
 
 
 def anonymous(item: Item) -> Item:
@@ -84,7 +91,7 @@ def rename(code: str, old: str, new: str) -> str:
     return ast.unparse(tree) + "\n"
 
 
-def export_rows(items: Sequence[Item], *, seed: int) -> Iterator[dict]:
+def export_rows(items: Iterable[Item], *, seed: int) -> Iterator[dict]:
     """Yield training rows: prompt and answer, and all that says how they were made."""
     for item in items:
         s = item.sample

@@ -48,6 +48,7 @@ class Inputs(Strict):
     writer: Literal["mutation", "endpoint"] = "mutation"
     cases: int = Field(ge=7, description="inputs proposed for a function")
     min_hidden: int = Field(ge=1)
+    checked: int = Field(default=2000, gt=1, description="samples of each split that the exact claims run again")
     base_url: str | None = Field(default=None, description="endpoint: an OpenAI-compatible address; its key comes from the environment")
     model: str | None = Field(default=None, description="endpoint: the model's name there")
 

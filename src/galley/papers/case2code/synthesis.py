@@ -11,6 +11,7 @@ same bytes. Nothing but one chunk of functions and the keys of the groups is in 
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections import Counter
@@ -19,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from galley.artifact import digest
+from galley.artifact import code_digest, digest
 from galley.data.functions import Function
 from galley.data.syntax import ast_key
-from galley.papers.case2code.inputs import Inputs, doctest_inputs, mutants, probes, signature
+from galley.papers.case2code.inputs import Inputs, doctest_inputs, key_of, mutants, probes, signature
 from galley.papers.case2code.select import MIN_SHOWN, Case
 from galley.papers.case2code.values import render, text_of
 from galley.sandbox.pool import Sandbox
@@ -32,6 +33,9 @@ from galley.synthesize.journal import Journal
 HASH_SEEDS = (0, 1)  # of the two runs that must agree
 LIMITS = Limits(cpu_s=2.0, wall_s=10.0, memory_mb=512)
 CALL_CPU_S = 0.2
+METHOD = functools.cache(
+    lambda: digest([code_digest(f"galley.{m}") for m in ("sandbox.pool", "papers.case2code.values")] + [asdict(LIMITS)])
+)
 DISTINCT = 3  # probe outputs that make a fingerprint worth comparing
 Writer = Callable[[list[Function]], list[list[Inputs]]]
 
@@ -132,7 +136,7 @@ def _run(
             subject = of(item) if of else item
             f = subject.function
             program = Program(f.id, f.source, Calls(f.name, list(subject.given), call_cpu_s=CALL_CPU_S))
-            yield digest([salt, f.source, f.name, repr(subject.given), asdict(LIMITS)]), (item, program)
+            yield digest([METHOD(), salt, f.source, f.name, [key_of(given) for given in subject.given]]), (item, program)
 
     def work(jobs: Iterable[tuple[Any, Program]]) -> Iterator[str]:
         for outcome in sandbox.map(program for _, program in jobs):

@@ -92,18 +92,21 @@ class Data:
             )
         self.benchmarks = _solutions(sources, count=plan.tuning.benchmark_items)
 
-    def _fit(self, items: list[Item]) -> list[Item]:
+    def _fit(self, items: list[Item], *, seed: int = 0) -> list[Item]:
         """Return the items of which the own, the exchanged and the nameless prompt all fit: every arm sees the same functions."""
-        for cases in ("own", "shuffled"):
-            if len(items) > 1:
-                kept = fitting(examples(items, seed=0, cases=cases), self.tokenizer, max_tokens=self.max_tokens)
-                items = [items[i] for i in kept]
+        while len(items) > 1:  # who is exchanged with whom depends on who is left
+            fit = [
+                set(fitting(examples(items, seed=seed, cases=c), self.tokenizer, max_tokens=self.max_tokens)) for c in ("own", "shuffled")
+            ]
+            kept = [item for i, item in enumerate(items) if i in fit[0] & fit[1]]
+            if len(kept) == len(items):
+                break
+            items = kept
         return items
 
     def train(self, model: Any, arm: str, *, seed: int, wanted: Tuning, state: Path) -> int:
         """Fine-tune on an arm's examples; return the tokens seen. Prompts are drawn anew for every seed, functions' order too."""
-        made = examples(self.train_items, seed=seed, cases=arm)
-        made = [made[i] for i in fitting(made, self.tokenizer, max_tokens=self.max_tokens)]
+        made = examples(self._fit(self.train_items, seed=seed), seed=seed, cases=arm)
         config = SftConfig(
             steps=wanted.steps, answer_tokens=wanted.answer_tokens, lr=wanted.lr, batch_size=wanted.batch_size, max_tokens=self.max_tokens,
             warmup_steps=max(1, wanted.steps // 10), decay_steps=wanted.steps // 2, dtype=wanted.dtype, seed=seed, state_every=10,
