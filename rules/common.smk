@@ -8,8 +8,11 @@ from galley.artifact import GalleyError, code_digest, digest
 from galley.recipe import plan_module, read_plan_of, recipe_names
 from snakemake.exceptions import WorkflowError
 
+# OpenMP threads that spin while they wait took five times the CPU on a machine that does other work too.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 RECIPES = recipe_names(Path("recipes"))
-KNOWN = {"scale", "effort", "seeds", "mirror"}
+KNOWN = {"scale", "effort", "seeds", "mirror", "device"}
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def check_config():
@@ -21,6 +24,8 @@ def check_config():
         value = config[key]
         if value is not None and (not isinstance(value, int) or value < low):
             raise WorkflowError(f"config: {key} is {value!r}; it takes a whole number from {low}, as in --config {key}=4")
+    if config["device"] not in DEVICES:
+        raise WorkflowError(f"config: device is {config['device']!r}; allowed: {', '.join(DEVICES)}")
     mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
     if mirror and not Path(mirror).is_dir():
         raise WorkflowError(f"config: mirror is {mirror!r}, which is not a folder; unset GALLEY_MIRROR or name one that exists")
@@ -33,6 +38,25 @@ def mirror_flag(wildcards=None):
     """Return the --mirror flag, absolute; it is where bytes come from, not what they are."""
     mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
     return f"--mirror {Path(mirror).resolve()}" if mirror else ""
+
+
+def device_flag(recipe):
+    """Return a function from wildcards to the --device flag; where no GPU is asked for, auto and cpu are the same."""
+
+    def of(wildcards):
+        wanted = config["device"]
+        return "--device " + ("cpu" if wanted == "auto" and not gpus_of(recipe)(wildcards) else wanted)
+
+    return of
+
+
+def gpus_of(recipe):
+    """Return a function from wildcards to the GPUs of the model's jobs; none when everything is to run on the CPU."""
+
+    def of(wildcards):
+        return 0 if config["device"] == "cpu" else plan_of(recipe, wildcards.scale).models[wildcards.model].gpus
+
+    return of
 
 
 def seeds_of(recipe):

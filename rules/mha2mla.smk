@@ -25,15 +25,17 @@ rule mha2mla_inspect:
     resources:
         mem_mb=6000,
         runtime=60,
+        gpu=lambda wildcards: min(1, gpus_of("mha2mla")(wildcards)),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.calibration).parent,
         flags=plan_flags(),
+        device=device_flag("mha2mla"),
         plan=part("models", "rope_fraction", "calibration", "data_seed"),
         code=code("galley.papers.mha2mla.structure") + code("galley.papers.mha2mla.calibration"),
     shell:
         "galley mha2mla inspect --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
-        " --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
+        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
 
 
 rule mha2mla_arms:
@@ -55,12 +57,13 @@ rule mha2mla_arms:
     resources:
         mem_mb=8000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 48 * 60,
-        gpu=lambda wildcards: plan_of("mha2mla", wildcards.scale).models[wildcards.model].gpus,
+        gpu=gpus_of("mha2mla"),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         corpus=lambda wildcards, input: Path(input.train).parent,
         sources=lambda wildcards, input: Path(input.sources[0]).parent,
         flags=plan_flags(),
+        device=device_flag("mha2mla"),
         plan=part(
             "models",
             "rope_fraction",
@@ -72,7 +75,7 @@ rule mha2mla_arms:
             "shards",
             "data_seed",
         ),
-        code=code("galley.papers.mha2mla.shard"),
+        code=code("galley.papers.mha2mla.shard") + code("galley.train.worker"),
     shell:
         "galley mha2mla arms --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
-        " --base {input.base} --out {params.out} --corpus {params.corpus} --sources {params.sources} &> {log}"
+        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} --sources {params.sources} &> {log}"

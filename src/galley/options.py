@@ -15,4 +15,5 @@ SeedsOption = Annotated[int | None, typer.Option(help="training seeds per arm; d
 EffortOption = Annotated[int, typer.Option(min=1, help="multiplies evidence: items, windows, steps")]
 RecipeOption = Annotated[str, typer.Option(help="the recipe whose plan says what to make")]
 MirrorOption = Annotated[Path | None, typer.Option(envvar="GALLEY_MIRROR", help="folder with local copies of sources")]
+DeviceOption = Annotated[str, typer.Option(help="auto (what the plan's model asks for), cpu or cuda")]
 RECIPES = Path("recipes")

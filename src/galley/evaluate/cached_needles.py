@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -19,9 +20,22 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from galley.artifact import GalleyError
 from galley.caches.follow import follow
 from galley.caches.prefill import Prefill, prefill
-from galley.evaluate.needle import ANSWER_TOKENS, CITIES, build_needle_prompt
+from galley.evaluate.needle import CITIES, build_needle_prompt
+from galley.evaluate.wording import PLAIN, Wording
 
 METRICS = (("answer_nll", "nats/token"), ("answer_accuracy", "fraction"), ("keyword_recall", "fraction"))
+
+
+class Answered(Protocol):
+    """A prompt and the gold tokens after it."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """Return the prompt's ids."""
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """Return the answer's ids."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ def build_needle_grid(
     depths: Sequence[float],
     repeats: int,
     seed: int,
+    wording: Wording = PLAIN,
 ) -> list[NeedleItem]:
     """Return the items of all lengths, depths and repeats; a repeat starts in another text of the haystack.
 
@@ -60,7 +75,9 @@ def build_needle_grid(
                 number = int(torch.randint(10_000, 100_000, (), generator=generator))
                 start = int(torch.randint(len(haystack), (), generator=generator))
                 texts = [*haystack[start:], *haystack[:start]]
-                prompt, answer = build_needle_prompt(texts, tokenizer, length=length, depth=depth, city=city, number=number)
+                prompt, answer = build_needle_prompt(
+                    texts, tokenizer, length=length, depth=depth, city=city, number=number, wording=wording
+                )
                 if str(number) not in tokenizer.decode(prompt):
                     raise GalleyError(f"the needle {number} does not survive tokenisation at length {length}, depth {depth}")
                 items.append(NeedleItem(f"len={length},depth={depth},n={repeat}", length, tuple(prompt), tuple(answer)))
@@ -86,9 +103,9 @@ def score_needles(
     return pd.DataFrame(rows)
 
 
-def read_answer(model: PreTrainedModel, cache: Cache, item: NeedleItem) -> tuple[float, float, float]:
+def read_answer(model: PreTrainedModel, cache: Cache, item: Answered) -> tuple[float, float, float]:
     """Return the answer's nats a token, the share of its tokens that come first, and whether all do."""
-    gold = torch.tensor(item.answer[:ANSWER_TOKENS], device=model.device)
+    gold = torch.tensor(item.answer, device=model.device)
     fed = torch.tensor([[item.prompt[-1], *item.answer[: len(gold) - 1]]], device=model.device)
     stacked = follow(model, cache, fed)[0].float()
     right = (stacked.argmax(dim=-1) == gold).float()

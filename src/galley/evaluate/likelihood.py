@@ -5,16 +5,20 @@ Source: ours. A window's bytes are those of its scored tokens, decoded, so that 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from galley.artifact import GalleyError
+from galley.artifact import GalleyError, atomic_path
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,24 @@ def heldout_windows(
     return Windows(torch.tensor(rows), token_bytes, tuple(names))
 
 
+def save_windows(windows: Windows, path: Path) -> None:
+    """Write windows as safetensors, for another process."""
+    tensors = {"ids": windows.ids.contiguous(), "token_bytes": windows.token_bytes.contiguous()}
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata={"names": json.dumps(windows.names)})
+
+
+def load_windows(path: Path) -> Windows:
+    """Read what `save_windows` wrote."""
+    with safe_open(path, framework="pt") as file:
+        return Windows(file.get_tensor("ids"), file.get_tensor("token_bytes"), tuple(json.loads(file.metadata()["names"])))
+
+
 def final_states(model: PreTrainedModel, windows: Windows, *, batch_size: int = 4) -> torch.Tensor:
     """Return the last hidden states of all windows, (windows, tokens, d): what a later comparison need not compute again."""
     with torch.no_grad():
-        return torch.cat([model.model(ids, use_cache=False).last_hidden_state for ids in windows.ids.split(batch_size)])
+        parts = windows.ids.to(model.device).split(batch_size)
+        return torch.cat([model.model(ids, use_cache=False).last_hidden_state for ids in parts])
 
 
 def score_windows(
@@ -92,7 +110,7 @@ def score_windows(
     """
     rows = []
     for start in range(0, len(windows.ids), batch_size):
-        ids = windows.ids[start : start + batch_size]
+        ids = windows.ids[start : start + batch_size].to(model.device)
         with torch.no_grad():
             hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
             theirs = None
@@ -148,7 +166,7 @@ def cached_continuation(
         raise GalleyError(f"continuation prefix is {prefix_tokens}; windows have {windows.ids.shape[1]} tokens")
     rows = []
     for i, name in enumerate(windows.names):
-        ids = windows.ids[i : i + 1]
+        ids = windows.ids[i : i + 1].to(model.device)
         cache = make_cache() if make_cache is not None else None
         nll = 0.0
         with torch.no_grad():

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError
+from galley.evaluate.wording import PLAIN, Wording
 
 CITIES = ("Lisbon", "Oslo", "Kyoto", "Quito", "Tunis", "Perth", "Lima", "Riga", "Accra", "Turin")
 ANSWER_TOKENS = 12  # kept free of every length, so that the answer fits
@@ -21,7 +22,14 @@ LOOK_BACK = 128  # tokens searched for a sentence end
 
 
 def build_needle_prompt(
-    haystack: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, length: int, depth: float, city: str, number: int
+    haystack: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    length: int,
+    depth: float,
+    city: str,
+    number: int,
+    wording: Wording = PLAIN,
 ) -> tuple[list[int], list[int]]:
     """Return (prompt ids, answer ids): `length` - ANSWER_TOKENS ids with the needle at `depth` of the haystack, and the number's.
 
@@ -33,8 +41,8 @@ def build_needle_prompt(
     def ids_of(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    needle = ids_of(f" The secret number of {city} is {number}. ")
-    question = ids_of(f"\n\nQuestion: What is the secret number of {city}? Answer: The secret number of {city} is")
+    needle = ids_of(f" {wording.fact.format(key=city, value=number)} ")
+    question = ids_of(f"\n\nQuestion: {wording.ask.format(key=city)} Answer: {wording.stub.format(key=city)}")
     answer = ids_of(f" {number}")
     room = length - len(needle) - len(question) - ANSWER_TOKENS
     if room < 16:

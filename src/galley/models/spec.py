@@ -29,6 +29,11 @@ class ScratchModel(Strict):
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="sequences of `context` tokens")
     lr: float = Field(gt=0)
+    task: Literal["text", "copy"] = Field(
+        default="text",
+        description="copy: trained on sequences that repeat, so that it finds what stood after the same words (galley.train.copying)",
+    )
+    long_steps: int = Field(default=0, ge=0, description="copy: steps at the whole context, after `steps` at short sequences")
 
 
 class Model(Strict):

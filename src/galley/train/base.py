@@ -16,12 +16,13 @@ from galley.models.spec import Model, spec_of
 
 def train_scratch_base(model_name: str, *, corpus: Path, out: Path, models: Mapping[str, Model], seed: int) -> None:
     """Train the smoke scale's base model on the corpus's train split."""
+    from galley.evaluate.ruler_texts import PLACES
     from galley.train.pretrain import pretrain_scratch
 
     spec = spec_of(models, model_name)
     if spec.scratch is None:
         raise GalleyError(f"model {model_name!r} is of kind {spec.kind!r}; only kind scratch is trained here")
-    pretrain_scratch(corpus, out=out, seed=seed, **spec.scratch.model_dump())
+    pretrain_scratch(corpus, out=out, seed=seed, keys=PLACES, **spec.scratch.model_dump())
 
 
 def prepare_base(model_name: str, *, out: Path, models: Mapping[str, Model], sources: Path, mirror: Path | None) -> None:

@@ -20,11 +20,13 @@ from galley.evaluate.longbench_metrics import sample_weighted
 from galley.kernels.flash_fourier import cost
 from galley.kernels.flash_fourier.reference import expand, rebuild, reference, spectral
 from galley.kernels.flash_fourier.step import FourierStep, basis
+from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model
 from galley.models.spec import spec_of
-from galley.papers.fourier_attention.experiment import PAPER, calibrate, calibration_prompts
+from galley.papers.fourier_attention.experiment import calibrate, calibration_prompts
 from galley.papers.fourier_attention.legt import legt_round_trip
 from galley.papers.fourier_attention.plan import Plan
+from galley.papers.fourier_attention.reader import PAPER
 from galley.papers.fourier_attention.selection import choose_channels, compressed_shares
 from galley.tables.rows import item_frame, write_items, write_runs
 
@@ -33,11 +35,12 @@ ENDS, LOCAL, REALS = 1024, 1020, 1024  # the authors' 4 + 1,020 whole tokens and
 STEPS = 6  # tokens fed after the prompt where logits are compared
 
 
-def check_paper(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, paper_values: Path) -> None:
+def check_paper(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, paper_values: Path, device: str) -> None:
     """Calibrate the channels (errors.safetensors) and write checks.items.parquet and checks.runs.csv."""
     spec = spec_of(plan.models, model_name)
     watch = Stopwatch()
-    model = load_model(base, dtype=getattr(torch, spec.dtype))
+    where = resolve_device(device, model=model_name, gpus=spec.gpus)
+    model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
     prompts = calibration_prompts(model, base=base, corpus=corpus, plan=plan)
     errors = calibrate(model, prompts, out=out, plan=plan)
     prompt = prompts[0]
@@ -53,7 +56,7 @@ def check_paper(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
         *logit_rows(model.double(), prompt, plan=plan),  # last: the model is turned to float64
     ]
     run_id = digest([PAPER, "checks", scale, model_name, plan.model_dump()])
-    common = {"paper": PAPER, "scale": scale, "model": model_name, "run_id": run_id, "device": "cpu"}
+    common = {"paper": PAPER, "scale": scale, "model": model_name, "run_id": run_id, "device": device_name(where)}
     write_items(item_frame(rows, **common, backend="torch"), out / "checks.items.parquet")
     facts = {"stage": "checks", "method": "", "setting": "", "seed": 0, "threads": torch.get_num_threads(), **watch.read()}
     write_runs(pd.DataFrame([{**common, **facts}]), out / "checks.runs.csv")
@@ -244,7 +247,7 @@ def basis_rows(prompt: Prefill, *, plan: Plan, channels: int = 48) -> list[dict]
             flat = _middle(x, plan=plan, tokens=tokens).double()
             chosen = flat[..., torch.randperm(flat.shape[-1], generator=generator)[:channels]]
             by = Fourier(0, 1, orders, "ours", 0, frozenset())
-            every = torch.arange(chosen.shape[-1])
+            every = torch.arange(chosen.shape[-1], device=chosen.device)
             trips = {"FourierT": expand(analyse(chosen, every, by=by), 1, tokens)[0, 0],
                      "LegT": legt_round_trip(chosen[0], reals=2 * orders), "control:zero": torch.zeros_like(chosen[0])}  # fmt: skip
             variance = chosen[0].var(dim=0, correction=0).mean()

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from galley.options import RECIPES, EffortOption, ScaleOption, SeedsOption
+from galley.options import RECIPES, DeviceOption, EffortOption, ScaleOption, SeedsOption
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the FourierAttention recipe.")
@@ -25,13 +25,14 @@ def inspect(
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
+    device: DeviceOption = "auto",
 ) -> None:
     """Calibrate the compressed channels and check the claims that need one prompt (E1 to E6, D1 to D3)."""
     from galley.papers.fourier_attention.checks import check_paper
 
     plan = read_plan_of("fourier_attention", scale, folder=RECIPES, seeds=seeds, effort=effort)
     values = RECIPES / "fourier_attention/paper_values.csv"
-    check_paper(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, paper_values=values)
+    check_paper(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, paper_values=values, device=device)
 
 
 @app.command()
@@ -44,9 +45,30 @@ def needles(
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
+    device: DeviceOption = "auto",
 ) -> None:
     """Read one shard's needle prompts through every method's cache (finished prompts are kept when it is interrupted)."""
     from galley.papers.fourier_attention.experiment import run_needles
 
     plan = read_plan_of("fourier_attention", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    run_needles(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
+    run_needles(base=base, corpus=corpus, out=out, plan=plan, model_name=model, scale=scale, shard=shard, device=device)
+
+
+@app.command()
+def tasks(
+    model: Annotated[str, typer.Option()],
+    base: Annotated[Path, typer.Option()],
+    corpus: Annotated[Path, typer.Option()],
+    sources: Annotated[Path, typer.Option()],
+    out: Annotated[Path, typer.Option()],
+    shard: Annotated[int, typer.Option(min=0)] = 0,
+    scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
+    device: DeviceOption = "auto",
+) -> None:
+    """Read one shard's LongBench and RULER questions through every method's cache (finished ones are kept when it is interrupted)."""
+    from galley.papers.fourier_attention.tasks import run_tasks
+
+    plan = read_plan_of("fourier_attention", scale, folder=RECIPES, seeds=seeds, effort=effort)
+    run_tasks(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard, device=device)

@@ -14,6 +14,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from galley.artifact import GalleyError
+from galley.evaluate.ruler_texts import TASKS
+from galley.evaluate.wording import PLAIN, Wording
 from galley.models.spec import CorpusPlan, Model
 from galley.recipe import Strict, load_plan
 
@@ -25,19 +27,41 @@ class Method(Strict):
     """One cache: its name in the tables and its settings."""
 
     name: str
-    cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "h2o", "fourier", "palu", "quantized", "kivi", "noise"]
+    cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "h2o", "kivi", "palu", "quantized", "fourier", "noise"]
     mode: Literal["paper", "official", "ours"] = Field(default="ours", description="fourier: which reading of the method")
     orders_times: float = Field(default=1.0, gt=0, description="fourier: times the plan's orders; 0.0 < x; below one order counts as one")
     scheme: Scheme = Field(default="pyramid", description="fourier: ratios over layers and over keys and values")
     choice: Literal["mse", "random", "inverse"] = Field(default="mse", description="fourier: which channels are compressed")
     sides: Literal["kv", "k", "v"] = Field(default="kv", description="fourier: what is compressed")
     audits: list[Literal["off_by_one", "int_period"]] = Field(default_factory=list, description="fourier: the authors' slips to keep")
-    bytes_of: str | None = Field(default=None, description="sink_window, snapkv, pyramidkv, h2o, palu: the method whose bytes it may use")
-    nbits: Literal[2, 4] = Field(default=4, description="quantized (HQQ), kivi: bits")
-    group_heads: int | None = Field(default=None, ge=1, description="palu: key-value heads decomposed together; default: all of a layer")
-    energy: float = Field(default=0.99, gt=0, lt=1, description="palu without bytes_of: share of the squared singular values that is kept")
-    pairs: Literal["low", "high"] = Field(default="low", description="noise: the slow or the fast half of the rotary pairs")
+    scrambled: bool = Field(default=False, description="fourier: a control, every coefficient but the mean's turned by a random phase")
+    whole_times: float = Field(
+        default=1.0, gt=0, description="sink_window, snapkv, pyramidkv, h2o: tokens kept, times FourierAttention's whole ones"
+    )
+    bytes_of: str | None = Field(
+        default=None, description="sink_window, snapkv, pyramidkv, h2o, kivi, palu: the Fourier method whose bytes it may use"
+    )
+    nbits: Literal[2, 4] = Field(default=4, description="kivi, quantized (HQQ): bits")
+    rank_fraction: float = Field(default=0.3, gt=0, lt=1, description="palu: share of a head's dims that stays; the paper's 0.3")
+    pairs: Literal["low", "high", "first_dims", "last_dims"] = Field(
+        default="low", description="noise: the slow or fast half of the rotary pairs; a control, halves by dim number"
+    )
     noise: float = Field(default=1.0, gt=0, description="noise: standard deviations of a channel")
+
+
+class Words(Strict):
+    """How hidden facts are worded; {key} and {value} are filled in."""
+
+    fact: str = PLAIN.fact
+    ask: str = PLAIN.ask
+    stub: str = PLAIN.stub
+    ask_all: str = PLAIN.ask_all
+    stub_all: str = PLAIN.stub_all
+
+    @property
+    def wording(self) -> Wording:
+        """Return the wording for the prompt builders."""
+        return Wording(**self.model_dump())
 
 
 class Calibration(Strict):
@@ -53,6 +77,52 @@ class Needles(Strict):
     lengths: list[int] = Field(min_length=1)
     depths: list[float] = Field(min_length=1)
     repeats: int = Field(ge=1)
+
+
+class NeedleBench(Needles):
+    """NeedleBench's prompts of the same facts, answered by greedy decoding."""
+
+    new_tokens: int = Field(ge=1, description="greedy tokens; OpenCompass: 50")
+    methods: list[str] | None = Field(default=None, description="methods that answer; default: all")
+
+
+class HubData(Strict):
+    """A data set's archive on the hub, at a commit and with its sha256; both are refused when they are not set."""
+
+    repo: str
+    file: str
+    revision: str | None = Field(default=None, description="hub commit, 40 hex digits")
+    sha256: str | None = Field(default=None, description="of the file, 64 hex digits")
+
+
+class LongBench(Strict):
+    """Which LongBench items are read, and how much of their answers."""
+
+    limit: int = Field(ge=0, description="items a task")
+    protocol: Literal["official", "paper"] = Field(description="official: window less 500 tokens; paper: less the answer")
+    max_length: int = Field(ge=32, description="the window, in tokens")
+    gold_tokens: int = Field(ge=1, description="tokens of the gold answer whose likelihood is taken")
+    new_tokens: int | None = Field(default=None, ge=1, description="cap on the official answer lengths; default: none")
+    generate: list[str] | None = Field(default=None, description="methods that answer too; default: all")
+    right: bool = Field(default=True, description="also cut long prompts at their end, which loses the question (an audit)")
+    hub: HubData | None = Field(default=None, description="where all sixteen tasks are; default: what the sources have")
+
+
+class Ruler(Strict):
+    """RULER's tasks at one length."""
+
+    tasks: list[str] = Field(description="of galley.evaluate.ruler_texts.TASKS")
+    length: int = Field(ge=64)
+    limit: int = Field(ge=0, description="samples a task")
+    new_tokens: int = Field(ge=0, description="most greedy tokens; an answer's own length and 4 more are enough; 0: likelihood only")
+    generate: list[str] | None = Field(default=None, description="methods that answer too; default: all")
+
+    @model_validator(mode="after")
+    def _known(self) -> Ruler:
+        unknown = [task for task in self.tasks if task not in TASKS]
+        if unknown:
+            raise ValueError(f"tasks has {unknown[0]!r}; allowed: {', '.join(TASKS)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -79,7 +149,11 @@ class Plan(Strict):
     reals_fraction: float = Field(gt=0, lt=0.5, description="2k over the middle's tokens; the paper's 1,024 of 31.7k are 0.032")
     max_new_tokens: int = Field(ge=1, description="room in the spectral window of the modes paper and official")
     calibration: Calibration
+    words: Words = Words()
     needles: Needles
+    needlebench: NeedleBench
+    longbench: LongBench
+    ruler: Ruler
     seeds: int = Field(ge=1)
     shards: int = Field(ge=1, description="jobs over which the needle prompts are spread")
     data_seed: int = 0
@@ -90,47 +164,71 @@ class Plan(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"methods: {twice[0]!r} appears twice; give each method its own name")
+        fourier = [m.name for m in self.methods if m.cache == "fourier"]
         for method in self.methods:
-            if method.bytes_of is not None and method.bytes_of not in names:
+            if method.bytes_of is not None and method.bytes_of not in fourier:
                 raise ValueError(
-                    f"methods: bytes_of of {method.name!r} is {method.bytes_of!r}, which is no method; known: {', '.join(names)}"
+                    f"methods: bytes_of of {method.name!r} is {method.bytes_of!r}, which is no Fourier method; known: {', '.join(fourier)}"
                 )
-        for length in self.needles.lengths:
+        for field, chosen in (("needlebench.methods", self.needlebench.methods), ("longbench.generate", self.longbench.generate),
+                              ("ruler.generate", self.ruler.generate)):  # fmt: skip
+            unknown = [name for name in chosen or () if name not in names]
+            if unknown:
+                raise ValueError(f"{field} has {unknown[0]!r}, which is no method; known: {', '.join(names)}")
+        for length in (*self.needles.lengths, *self.needlebench.lengths, self.ruler.length):
             self.layout(length)
-        wrong = [d for d in self.needles.depths if not 0 <= d <= 1]
-        if wrong:
-            raise ValueError(f"needles.depths has {wrong[0]}; depths lie between 0 (start) and 1 (end)")
+        for field, depths in (("needles", self.needles.depths), ("needlebench", self.needlebench.depths)):
+            wrong = [d for d in depths if not 0 <= d <= 1]
+            if wrong:
+                raise ValueError(f"{field}.depths has {wrong[0]}; depths lie between 0 (start) and 1 (end)")
+        self._answers_fit()
         return self
+
+    def _answers_fit(self) -> None:
+        """Refuse answers longer than the spectral window of the modes paper and official has room for."""
+        lengths = {"needlebench.new_tokens": self.needlebench.new_tokens, "longbench.gold_tokens": self.longbench.gold_tokens,
+                   "longbench.new_tokens": self.longbench.new_tokens or 512, "ruler.new_tokens": self.ruler.new_tokens}  # fmt: skip
+        for field, tokens in lengths.items():
+            if tokens > self.max_new_tokens and any(m.cache == "fourier" and m.mode != "ours" for m in self.methods):
+                raise ValueError(
+                    f"{field} is {tokens}, but the spectral window has room for max_new_tokens = {self.max_new_tokens}; "
+                    f"lower {field} or raise max_new_tokens"
+                )
 
     def stages(self) -> list[str]:
         """Return what the recipe's stages leave: items and runs of these names."""
-        parts = ["checks", *(f"needles-{n}" for n in range(self.shards))]
+        parts = ["checks", *(f"{stage}-{n}" for stage in ("needles", "tasks") for n in range(self.shards))]
         return [f"{model}/{part}" for model in self.models for part in parts]
+
+    def cut(self, length: int) -> Layout:
+        """Return how a prompt of `length` tokens is cut; its middle may be too short to be compressed, and then stays whole."""
+        local = min(self.local or max(self.local_min, round(length * self.local_fraction)), max(1, length - self.sinks))
+        n_middle = max(0, length - self.sinks - local)
+        return Layout(self.sinks, local, self.orders or max(2, round(self.reals_fraction * n_middle / 2)), n_middle)
 
     def layout(self, length: int) -> Layout:
         """Return how a prompt of `length` tokens is cut; ValueError when the middle is too short for its orders."""
-        local = self.local or max(self.local_min, round(length * self.local_fraction))
-        n_middle = length - self.sinks - local
-        orders = self.orders or max(2, round(self.reals_fraction * n_middle / 2))
-        if 4 * orders >= n_middle:
+        layout = self.cut(length)
+        if 4 * layout.orders >= layout.n_middle:
+            least = self.sinks + layout.local + 4 * layout.orders + 1
             raise ValueError(
-                f"a prompt of {length} tokens has a middle of {n_middle}, which {2 * orders} reals a channel hardly compress; "
-                f"use longer needles.lengths (from {self.sinks + local + 4 * orders + 1} tokens), a smaller local window or fewer orders"
+                f"a prompt of {length} tokens has a middle of {layout.n_middle}, which {2 * layout.orders} reals a channel hardly "
+                f"compress; use longer prompts (from {least} tokens), a smaller local window or fewer orders"
             )
-        return Layout(self.sinks, local, orders, n_middle)
-
-
-def asks_for_votes(plan: Plan) -> bool:
-    """Return whether a method needs the attention that every token of a prompt got, which a prefill counts only when asked to."""
-    return any(method.cache == "h2o" for method in plan.methods)
+        return layout
 
 
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
-    """Read and check the plan of one scale; `effort` multiplies the needles of each cell. Nothing here is trained: seeds stay 1."""
+    """Read and check the plan of one scale; `effort` multiplies the needles of each cell and the items of each task.
+
+    Nothing here is trained: seeds stay 1.
+    """
     plan = load_plan(recipe, scale=scale, model=Plan)
     if seeds not in (None, 1):
         raise GalleyError(f"seeds is {seeds}; fourier_attention trains nothing, so it takes 1; add needles with effort={seeds}")
     if effort > 1:
-        needles = plan.needles.model_copy(update={"repeats": plan.needles.repeats * effort})
-        plan = plan.model_copy(update={"needles": needles})
+        more = {name: getattr(plan, name) for name in ("needles", "needlebench", "longbench", "ruler")}
+        grids = {name: g.model_copy(update={"repeats": g.repeats * effort}) for name, g in more.items() if isinstance(g, Needles)}
+        tasks = {name: g.model_copy(update={"limit": g.limit * effort}) for name, g in more.items() if not isinstance(g, Needles)}
+        plan = plan.model_copy(update=grids | tasks)
     return plan

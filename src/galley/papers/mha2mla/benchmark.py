@@ -22,6 +22,7 @@ from galley.evaluate.commonsense import evaluate_commonsense
 from galley.evaluate.likelihood import cached_continuation, heldout_windows
 from galley.evaluate.longbench import evaluate_longbench
 from galley.evaluate.needle import evaluate_needles
+from galley.models.device import device_name
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.mha2mla.plan import Arm, Plan
@@ -36,7 +37,16 @@ QUANTISERS = {
 
 
 def benchmark_arm(
-    arm: Arm, *, base: Path, corpus: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str
+    arm: Arm,
+    *,
+    base: Path,
+    corpus: Path,
+    sources: Path,
+    out: Path,
+    plan: Plan,
+    model_name: str,
+    scale: str,
+    device: torch.device,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return items and run of one arm's model on all benchmarks; a finished one is reused after an interruption."""
     folder = out / "arms" / arm.name if arm.convert else base
@@ -44,14 +54,14 @@ def benchmark_arm(
         raise GalleyError(f"no model of arm {arm.name} at {folder}; adapt the arm first")
     found = {p.parent.name: p.read_text() for p in sorted(sources.glob("*/source.json"))}
     made = folder / "manifest.json"  # of a converted model: it changes with the run that made it
-    method = [code_digest("galley.papers.mha2mla.benchmark"), arm.model_dump(), plan.model_dump()]
+    method = [code_digest("galley.papers.mha2mla.benchmark"), arm.model_dump(), plan.model_dump(), device.type]
     run_id = digest(["benchmark", scale, model_name, method, found, made.read_text() if made.exists() else ""])
     kept = out / "state" / f"benchmark-{run_id}"
     if (kept / "run.json").exists():
         return pd.read_parquet(kept / "items.parquet"), json.loads((kept / "run.json").read_text())
     watch = Stopwatch()
     tokenizer = load_tokenizer(base)
-    model = load_model(folder, dtype=getattr(torch, spec_of(plan.models, model_name).dtype))
+    model = load_model(folder, dtype=getattr(torch, spec_of(plan.models, model_name).dtype), device=device)
     scores = [
         commonsense(model, tokenizer, sources=sources, plan=plan),
         longbench(model, tokenizer, sources=sources, plan=plan),
@@ -63,8 +73,8 @@ def benchmark_arm(
     cached.loc[control, "method"] = cached.loc[control, "setting"]
     cached.loc[control, "setting"] = arm.method
     run = {"paper": "mha2mla", "scale": scale, "model": model_name, "seed": 0}
-    items = pd.concat([*frames, cached], ignore_index=True).assign(run_id=run_id, backend="torch", device="cpu", **run)
-    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu"}
+    items = pd.concat([*frames, cached], ignore_index=True).assign(run_id=run_id, backend="torch", device=device_name(device), **run)
+    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": device_name(device)}
     record = {"run_id": run_id, "stage": "benchmark", "method": arm.method, "setting": arm.setting("final"), **run, **facts}
     with atomic_dir(kept) as part:
         items.to_parquet(part / "items.parquet")

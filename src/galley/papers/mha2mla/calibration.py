@@ -24,7 +24,8 @@ def pair_norms(model: PreTrainedModel, batches: Iterable[torch.Tensor], *, progr
     config = model.config
     n_kv, n_h = config.num_key_value_heads, config.num_attention_heads
     d_h = getattr(config, "head_dim", None) or config.hidden_size // n_h
-    sums = {name: torch.zeros(config.num_hidden_layers, n_kv, d_h // 2, dtype=torch.float64) for name in "qk"}
+    shape = (config.num_hidden_layers, n_kv, d_h // 2)
+    sums = {name: torch.zeros(shape, dtype=torch.float64, device=model.device) for name in "qk"}
     n_tokens = 0
 
     def reader(name: str, layer: int):
@@ -42,14 +43,14 @@ def pair_norms(model: PreTrainedModel, batches: Iterable[torch.Tensor], *, progr
     try:
         with torch.no_grad():
             for ids in tqdm(list(batches), desc="calibrate", disable=None if progress else True):
-                model.model(ids, use_cache=False)
+                model.model(ids.to(model.device), use_cache=False)
                 n_tokens += ids.numel()
     finally:
         for hook in hooks:
             hook.remove()
     if n_tokens == 0:
         raise GalleyError("calibration text is empty; give at least one sequence")
-    return {name: (total / n_tokens).float() for name, total in sums.items()}
+    return {name: (total / n_tokens).float().cpu() for name, total in sums.items()}
 
 
 def pair_scores(norms: dict[str, torch.Tensor]) -> torch.Tensor:

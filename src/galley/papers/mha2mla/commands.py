@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from galley.options import RECIPES, EffortOption, ScaleOption, SeedsOption
+from galley.options import RECIPES, DeviceOption, EffortOption, ScaleOption, SeedsOption
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the MHA2MLA recipe.")
@@ -25,14 +25,18 @@ def inspect(
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
+    device: DeviceOption = "auto",
 ) -> None:
     """Check the exact claims (A1 to A6) on real tensors and measure the norms of the rotary pairs."""
+    from galley.models.device import resolve_device
+    from galley.models.spec import spec_of
     from galley.papers.mha2mla.experiment import calibrate_base
     from galley.papers.mha2mla.structure import check_structure
 
     plan = read_plan_of("mha2mla", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    calibrate_base(base=base, corpus=corpus, out=out, plan=plan, model_name=model)
-    check_structure(base=base, out=out, plan=plan, model_name=model, scale=scale)
+    where = resolve_device(device, model=model, gpus=spec_of(plan.models, model).gpus)
+    calibrate_base(base=base, corpus=corpus, out=out, plan=plan, model_name=model, device=where)
+    check_structure(base=base, out=out, plan=plan, model_name=model, scale=scale, device=where)
 
 
 @app.command()
@@ -46,9 +50,10 @@ def arms(
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
+    device: DeviceOption = "auto",
 ) -> None:
     """Convert, fine-tune, score and benchmark the arms of one shard (finished arms are kept when it is interrupted)."""
     from galley.papers.mha2mla.shard import run_shard
 
     plan = read_plan_of("mha2mla", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    run_shard(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard)
+    run_shard(base=base, corpus=corpus, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard, device=device)

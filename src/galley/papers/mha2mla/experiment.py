@@ -24,20 +24,22 @@ from transformers import PreTrainedModel
 from galley.artifact import GalleyError, Stopwatch, atomic_dir, atomic_path, code_digest, digest, write_json
 from galley.data.corpus import read_split
 from galley.evaluate.likelihood import Windows, final_states, heldout_windows, score_windows
+from galley.models.device import device_name
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.mha2mla.calibration import load_norms, pair_norms, pair_scores, save_norms
 from galley.papers.mha2mla.convert import convert_mla
-from galley.papers.mha2mla.plan import Arm, Model, Plan
+from galley.papers.mha2mla.fine_tune import Tuning, clear, fine_tune
+from galley.papers.mha2mla.plan import Arm, Plan
 from galley.train.distill import distill_attention
-from galley.train.loop import TrainConfig, micro_batches, train
 from galley.train.packing import pack
 
 LABEL_D_H = 64  # the head size that the recipe's d_kv labels refer to (SmolLM)
+CPU = torch.device("cpu")
 STATES_LIMIT = 2**28  # elements of the original's hidden states that are kept rather than computed again
 
 
-def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str) -> None:
+def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, device: torch.device = CPU) -> None:
     """Write norms.safetensors: mean norm of every rotary pair over calibration text."""
     spec_of(plan.models, model_name)
     tokenizer = load_tokenizer(base)
@@ -50,7 +52,7 @@ def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_nam
             f"calibration.sequences is {settings.sequences}, but the calibration split holds only {len(data)} "
             f"sequences of {settings.seq_len} tokens; lower it or raise corpus.max_bytes"
         )
-    model = load_model(base, dtype=torch.float32)
+    model = load_model(base, dtype=torch.float32, device=device)
     norms = pair_norms(model, data.split(4), progress=True)
     save_norms(norms, out / "norms.safetensors")
 
@@ -60,7 +62,7 @@ def convert_arm(original: PreTrainedModel, arm: Arm, *, plan: Plan, scores: torc
     config = original.config
     d_h = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if not arm.convert:
-        copy = type(original)(config).to(original.dtype)
+        copy = type(original)(config).to(original.device, original.dtype)
         copy.load_state_dict(original.state_dict())
         return copy
     r = {"all": d_h // 2, "none": 0}.get(arm.strategy, max(1, round(plan.rope_fraction * d_h)))
@@ -80,7 +82,7 @@ def _randomise_basis(model: PreTrainedModel) -> None:
         attention = layer.self_attn
         down = attention.kv_down.weight
         # W ~ up @ down; with a random orthonormal V the best up is W V^T, of which up @ down @ V^T is the seen part.
-        basis = torch.linalg.qr(torch.randn(down.shape[1], down.shape[0], generator=generator))[0].T
+        basis = torch.linalg.qr(torch.randn(down.shape[1], down.shape[0], generator=generator))[0].T.to(down.device)
         seen = down.float() @ basis.T
         with torch.no_grad():
             for up in (attention.k_up, attention.v_up):
@@ -98,13 +100,12 @@ class Bench:
     heldout: Windows
     curve: Windows  # the windows scored at each point of the curve
     pair_scores: torch.Tensor
-    tokenizer: Any
+    tuning: Tuning
     plan: Plan
-    spec: Model
 
 
 def adapt_arms(
-    arms: list[Arm], *, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str
+    arms: list[Arm], *, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, device: torch.device = CPU
 ) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
     """Return items and runs of the arms, over all seeds; finished arms are reused after an interruption.
 
@@ -112,7 +113,7 @@ def adapt_arms(
     """
     spec = spec_of(plan.models, model_name)
     tokenizer = load_tokenizer(base)
-    original = load_model(base, dtype=getattr(torch, spec.dtype))
+    original = load_model(base, dtype=getattr(torch, spec.dtype), device=device)
     heldout = heldout_windows(
         read_split(corpus, "heldout"),
         tokenizer,
@@ -120,6 +121,7 @@ def adapt_arms(
         window_tokens=plan.heldout.window_tokens,
         seed=plan.data_seed,
     )
+    curve = heldout.head(plan.heldout.curve_windows)
     fits = heldout.ids.numel() * original.config.hidden_size <= STATES_LIMIT
     states = final_states(original, heldout) if fits else None
     bench = Bench(
@@ -127,23 +129,19 @@ def adapt_arms(
         states=states,
         base=score_windows(original, heldout, reference=original, reference_states=states),
         heldout=heldout,
-        curve=heldout.head(plan.heldout.curve_windows),
+        curve=curve,
         pair_scores=pair_scores(load_norms(out / "norms.safetensors")),
-        tokenizer=tokenizer,
+        tuning=Tuning(plan, spec, tokenizer, curve, corpus, out / "state", spec.gpus if device.type == "cuda" else 1),
         plan=plan,
-        spec=spec,
     )
-    train_texts = [doc["text"] for doc in read_split(corpus, "train")]
-    settings = plan.training
-    seq_len = spec.seq_len or settings.seq_len
-    step_tokens = spec.tokens_per_step or settings.batch_size * seq_len
-    wanted = 2 * (spec.steps or settings.steps) * step_tokens
+    if any(arm.train for arm in arms):
+        bench.tuning.config(seed=0)  # a global batch that cannot be met stops here
     # What an older version of the method left behind must not be taken for this one's.
-    code = code_digest("galley.papers.mha2mla.experiment")
-    key = digest([code, plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist()])
+    code = [code_digest(module) for module in ("galley.papers.mha2mla.experiment", "galley.train.worker")]
+    key = digest([code, plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist(), device.type])
     items, runs = [], []
     for seed in range(plan.seeds):
-        data = pack(train_texts, tokenizer, seq_len=seq_len, seed=seed, max_tokens=wanted)
+        data = bench.tuning.data(seed=seed) if any(arm.train for arm in arms) else None
         for arm in arms:
             if seed > 0 and not arm.train:
                 continue
@@ -152,13 +150,13 @@ def adapt_arms(
             frame, facts = _run_arm(arm, bench=bench, data=data, seed=seed, folder=folder, keep=keep)
             run = {"paper": "mha2mla", "scale": scale, "model": model_name, "method": arm.method, "seed": seed}
             run_id = digest([key, run, arm.d_kv])
-            items.append(frame.assign(run_id=run_id, backend="torch", device="cpu", **run))
+            items.append(frame.assign(run_id=run_id, backend="torch", device=device_name(device), **run))
             runs.append({"run_id": run_id, "stage": "adapt", "setting": arm.setting("final"), **run, **facts})
     return items, runs
 
 
 def _run_arm(
-    arm: Arm, *, bench: Bench, data: torch.Tensor, seed: int, folder: Path, keep: Path | None
+    arm: Arm, *, bench: Bench, data: torch.Tensor | None, seed: int, folder: Path, keep: Path | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run one arm and seed, or return what an earlier run of it left."""
     done = folder / "run.json"
@@ -166,33 +164,21 @@ def _run_arm(
         return pd.read_parquet(folder / "items.parquet"), json.loads(done.read_text())
     watch = Stopwatch()
     settings, original = bench.plan.training, bench.original
-    steps = (bench.spec.steps or settings.steps) if arm.train else 0
+    steps = bench.tuning.steps if arm.train else 0
     model = convert_arm(original, arm, plan=bench.plan, scores=bench.pair_scores) if arm.convert or arm.train else original
     score = partial(score_windows, windows=bench.heldout, reference=original, reference_states=bench.states)
     start = bench.base if not arm.convert else score(model)
     middle: dict[int, pd.DataFrame] = {}
-    if settings.distill_steps and arm.convert and arm.train:
+    if settings.distill_steps and arm.convert and arm.train and data is not None:
         distill_attention(model, original, data, steps=settings.distill_steps, batch_size=settings.batch_size, lr=settings.lr, seed=seed)
 
-    def at_step(step: int, current: PreTrainedModel) -> None:
-        middle[step] = score_windows(current, bench.curve)
-
-    if steps:
-        config = TrainConfig(
-            steps=steps,
-            batch_size=settings.batch_size,
-            seq_len=data.shape[1],
-            lr=settings.lr,
-            warmup_steps=round(settings.warmup_fraction * steps),
-            decay_steps=round(settings.decay_fraction * steps),
-            weight_decay=settings.weight_decay,
-            dtype=settings.dtype,
-            trainable=settings.trainable,
-            accumulate=micro_batches(bench.spec.tokens_per_step, seq_len=data.shape[1], batch_size=settings.batch_size),
-            seed=seed,
-        )
-        points = range(settings.eval_every, steps, settings.eval_every)
-        train(model, data, config, state=folder / "train", on_step=at_step, at_steps=points)
+    if data is not None and steps:
+        # Where the GPUs are needed for the training, the original waits in the machine's memory.
+        device = original.device
+        if bench.tuning.processes > 1:
+            original.to("cpu")
+        model, middle = fine_tune(model, data, tuning=bench.tuning, seed=seed, folder=folder)
+        original.to(device)
     final = score(model) if steps else start
     # The curve's ends are the full scores on the curve's own windows: nothing is scored twice.
     names = set(bench.curve.names)
@@ -206,15 +192,16 @@ def _run_arm(
     frame = pd.concat(frames, ignore_index=True)
     if keep is not None:
         with atomic_dir(keep) as part:
-            model.save_pretrained(part)
-            bench.tokenizer.save_pretrained(part)
+            model.to(original.dtype).save_pretrained(part)
+            bench.tuning.tokenizer.save_pretrained(part)
             write_json(part / "manifest.json", {"stage": "adapt", "method": arm.method, "state": folder.parent.name})
-    tokens = steps * (bench.spec.tokens_per_step or settings.batch_size * data.shape[1])
-    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": "cpu", "tokens": tokens}
+    tokens = steps * bench.tuning.step_tokens
+    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": device_name(original.device), "tokens": tokens}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "items.parquet") as path:
         frame.to_parquet(path)
     write_json(done, facts)
+    clear(folder)
     return frame, facts
 
 

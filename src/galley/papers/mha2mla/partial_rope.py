@@ -50,6 +50,5 @@ def head_rows(pairs: torch.Tensor, d_h: int) -> tuple[torch.Tensor, torch.Tensor
     rotated rows are 0..d_h-1 in order: full RoPE is the identity permutation.
     """
     rope = torch.cat([pairs, pairs + d_h // 2])
-    kept = torch.zeros(d_h, dtype=torch.bool)
-    kept[rope] = True
-    return rope, torch.arange(d_h)[~kept]
+    kept = torch.zeros(d_h, dtype=torch.uint8).scatter(0, rope, 1)
+    return rope, kept.argsort(stable=True)[: d_h - len(rope)]  # a shape that does not depend on the values

@@ -14,6 +14,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from galley.artifact import Stopwatch, digest
+from galley.models.device import device_name
 from galley.models.loading import load_model
 from galley.models.spec import spec_of
 from galley.papers.mha2mla import accounting, audits
@@ -25,16 +26,16 @@ from galley.papers.mha2mla.plan import Plan
 from galley.tables.rows import item_frame, write_items, write_runs
 
 
-def check_structure(*, base: Path, out: Path, plan: Plan, model_name: str, scale: str) -> None:
+def check_structure(*, base: Path, out: Path, plan: Plan, model_name: str, scale: str, device: torch.device) -> None:
     """Write structure.items.parquet and structure.runs.csv for one base model."""
     spec_of(plan.models, model_name)
     watch = Stopwatch()
-    original = load_model(base, dtype=torch.float32)
+    original = load_model(base, dtype=torch.float32, device=device)
     rows = [*cache_rows(), *saving_rows(), *parameter_rows()]
     for row in [*logit_rows(original), *factorisation_rows(original, plan=plan), *attention_rows(original, plan=plan)]:
         rows.append({"model": model_name, **row})
     run_id = digest(["structure", scale, model_name, plan.rope_fraction])
-    frame = item_frame(rows, run_id=run_id, paper="mha2mla", scale=scale, seed=0, backend="torch", device="cpu")
+    frame = item_frame(rows, run_id=run_id, paper="mha2mla", scale=scale, seed=0, backend="torch", device=device_name(device))
     write_items(frame, out / "structure.items.parquet")
     run = {
         "run_id": run_id,
@@ -46,11 +47,13 @@ def check_structure(*, base: Path, out: Path, plan: Plan, model_name: str, scale
         "model": model_name,
     }
     write_runs(
-        pd.DataFrame([{**run, **watch.read(), "threads": torch.get_num_threads(), "device": "cpu"}]),
+        pd.DataFrame([{**run, **watch.read(), "threads": torch.get_num_threads(), "device": device_name(device)}]),
         out / "structure.runs.csv",
     )
 
 
+WHOLE_LIMIT = 2**30  # parameters above which the float64 check takes the first layers only
+FIRST_LAYERS = 4
 SHAPES = {  # one layer of each family, at its own head sizes: what the cache holds per token does not depend on depth
     "SmolLM-135M": {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3},
     "SmolLM-360M": {"hidden_size": 960, "num_attention_heads": 15, "num_key_value_heads": 5},
@@ -113,7 +116,7 @@ def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _probe(model: PreTrainedModel, *, tokens: int = 48) -> torch.Tensor:
-    return torch.randint(0, model.config.vocab_size, (2, tokens), generator=torch.Generator().manual_seed(0))
+    return torch.randint(0, model.config.vocab_size, (2, tokens), generator=torch.Generator().manual_seed(0)).to(model.device)
 
 
 def logit_rows(original: PreTrainedModel) -> list[dict]:
@@ -165,7 +168,7 @@ def attention_rows(original: PreTrainedModel, *, plan: Plan) -> list[dict]:
     In float64 (but for the norms, which transformers computes in float32): a converted model that is not yet trained amplifies float32
     rounding over 30 layers to 6e-3 in logits of size 30, which would hide a real fault of that size.
     """
-    original = copy.deepcopy(original).double()
+    original = float64_copy(original)
     ids = _probe(original, tokens=12)
     config = original.config
     d_h = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -188,6 +191,20 @@ def attention_rows(original: PreTrainedModel, *, plan: Plan) -> list[dict]:
             gap = float((logits - expanded).abs().max())
             rows.append({"method": method, "setting": setting, "benchmark": "attention", "metric": "max_abs_diff", "score": gap})
     return rows
+
+
+def float64_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy in float64; of a big model its first layers only, since the check holds layer by layer and copies must fit."""
+    layers = model.model.layers
+    if sum(p.numel() for p in model.parameters()) <= WHOLE_LIMIT:
+        return copy.deepcopy(model).double()
+    model.model.layers = layers[:FIRST_LAYERS]
+    try:
+        shorter = copy.deepcopy(model)
+    finally:
+        model.model.layers = layers
+    shorter.config.num_hidden_layers = len(shorter.model.layers)
+    return shorter.double()
 
 
 def _forced(model: PreTrainedModel, ids: torch.Tensor, *, how: str) -> torch.Tensor:

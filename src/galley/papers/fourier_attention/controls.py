@@ -1,0 +1,62 @@
+"""Broken variants that must flip claims: noise on some rotary pairs, and coefficients that belong to another time.
+
+arXiv:2506.11886, the motivation test of section 2 (noise; its level is not stated). The scramble is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from galley.caches.fourier import FourierCache, FourierLayer
+from galley.caches.prefill import Prefill
+from galley.kernels.flash_fourier.step import Side
+
+
+def noisy_dims(d_h: int, *, pairs: str) -> torch.Tensor:
+    """Return which dims of a head get noise: the slow (low) or fast (high) half of the rotary pairs, or the first or last dims.
+
+    Keys are in half-split layout: pair j is dims j and j + d_h/2, and pair 0 turns fastest. So the first half of the dims
+    holds one dim of every pair: taking it for the fast pairs is the mistake that first_dims and last_dims make.
+    """
+    dim = torch.arange(d_h)
+    pair = dim % (d_h // 2)
+    return {"low": pair >= d_h // 4, "high": pair < d_h // 4, "first_dims": dim < d_h // 2, "last_dims": dim >= d_h // 2}[pairs]
+
+
+def with_noise(prompt: Prefill, *, pairs: str, scale: float, sinks: int, local: int, seed: int) -> Prefill:
+    """Return the prompt with Gaussian noise on the middle's keys, in the dims that `pairs` names.
+
+    The noise has `scale` standard deviations of each channel, so that only the pairs differ and not the signal-to-noise ratio.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noisy = []
+    for keys in prompt.keys:
+        inner = slice(sinks, keys.shape[-2] - local)
+        middle = keys[..., inner, :]
+        noise = torch.randn(middle.shape, generator=generator).to(middle) * middle.std(dim=-2, keepdim=True) * scale
+        changed = keys.clone()
+        changed[..., inner, :] += noise * noisy_dims(keys.shape[-1], pairs=pairs).to(middle)
+        noisy.append(changed)
+    return replace(prompt, keys=tuple(noisy), shared={})
+
+
+def scrambled(cache: FourierCache, *, seed: int) -> FourierCache:
+    """Turn every coefficient but the mean's by a random phase: as many numbers of the same size, that tell of other times."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in cache.layers:
+        assert isinstance(layer, FourierLayer)
+        if layer.middle is not None:
+            k, v = (_turned(side, generator) for side in layer.middle)
+            layer.middle, layer.held = (k, v), None
+    return cache
+
+
+def _turned(side: Side, generator: torch.Generator) -> Side:
+    orders = side.state.shape[1] // 2
+    cos, sin = side.state[:, :orders], side.state[:, orders:]
+    angle = 2 * torch.pi * torch.rand(1, orders, cos.shape[2], generator=generator).to(cos)
+    angle[:, 0] = 0  # the mean stays
+    state = torch.cat([cos * angle.cos() - sin * angle.sin(), cos * angle.sin() + sin * angle.cos()], dim=1)
+    return replace(side, state=state)

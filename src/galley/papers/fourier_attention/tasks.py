@@ -1,0 +1,91 @@
+"""LongBench and RULER through every method's cache, one prefill a prompt.
+
+arXiv:2506.11886, Tables 1 and 2 (LongBench), Table 3 (RULER's MK1 to MK3 and MV at 4k). What a scale has no data for is
+`not_run`, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from galley.artifact import GalleyError
+from galley.data import benchmarks as readers
+from galley.evaluate.longbench_metrics import METRICS
+from galley.evaluate.longbench_questions import absent_average_rows, absent_rows, asked_of, average_rows, longbench_questions
+from galley.evaluate.questions import Question, require_room
+from galley.evaluate.ruler import ablation_rows, ruler_questions, unreached_rows
+from galley.papers.fourier_attention.experiment import held_out_text
+from galley.papers.fourier_attention.plan import Plan
+from galley.papers.fourier_attention.reader import Reader
+
+Tasks = Mapping[str, Sequence[Mapping[str, Any]] | None]
+
+
+def run_tasks(
+    *,
+    base: Path,
+    corpus: Path,
+    sources: Path,
+    out: Path,
+    plan: Plan,
+    model_name: str,
+    scale: str,
+    shard: int,
+    device: str = "auto",
+) -> None:
+    """Write tasks-<shard>.items.parquet and .runs.csv; finished questions of an interrupted run are kept."""
+    reader = Reader.load(base, out=out, plan=plan, model_name=model_name, scale=scale, shard=shard, stage="tasks", device=device)
+    data = longbench_data(sources)
+    asked = longbench_asked(reader, sources=sources, data=data)
+    ruler = plan.ruler
+    puzzles = ruler_questions(
+        held_out_text(corpus), reader.tokenizer, tasks=ruler.tasks, length=ruler.length, limit=ruler.limit, new_tokens=ruler.new_tokens,
+        seed=plan.data_seed, wording=plan.words.wording,
+    )  # fmt: skip
+    require_room([*asked, *puzzles], context=reader.model.config.max_position_embeddings)
+    require_window([*asked, *puzzles], plan=plan)
+    rows = reader.questions(asked, makers=reader.makers, generate=reader.chosen(plan.longbench.generate))
+    counts = asked_of(asked)
+    rows += average_rows(rows, counts=counts)
+    solved = reader.questions(puzzles, makers=reader.makers, generate=reader.chosen(ruler.generate))
+    rows += solved + ablation_rows(solved)
+    if shard == 0:
+        everyone = ["every method"]
+        rows += absent_rows(data, methods=everyone) + unreached_rows(methods=everyone, length=ruler.length)
+        rows += absent_average_rows(counts=counts, methods=everyone)
+    reader.write(rows, tokens=sum(len(q.prompt) for q in reader.deal([*asked, *puzzles])))
+
+
+def longbench_data(sources: Path) -> Tasks:
+    """Return the items of the English tasks that a fetched source has, None for the others."""
+    return {
+        task: readers.read_longbench(sources / f"longbench_{task}", task) if readers.present(sources / f"longbench_{task}") else None
+        for task in METRICS
+    }
+
+
+def longbench_asked(reader: Reader, *, sources: Path, data: Tasks) -> list[Question]:
+    """Return the scale's LongBench questions; none without the official prompts."""
+    if not readers.present(sources / "longbench_config"):
+        return []
+    prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
+    wanted = reader.plan.longbench
+    return longbench_questions(
+        data, reader.tokenizer, prompts=prompts, maxlen=maxlen, protocol=wanted.protocol, limit=wanted.limit, max_length=wanted.max_length,
+        gold_tokens=wanted.gold_tokens, new_tokens=wanted.new_tokens, right=wanted.right,
+    )  # fmt: skip
+
+
+def require_window(questions: Sequence[Question], *, plan: Plan) -> None:
+    """Refuse answers that go past the spectral window of the modes paper and official, before any work."""
+    if not any(m.cache == "fourier" and m.mode != "ours" for m in plan.methods):
+        return
+    for q in questions:
+        need = max(len(q.answer), q.new_tokens)
+        if need > plan.max_new_tokens:
+            raise GalleyError(
+                f"{q.benchmark} {q.item_id} has {need} answer tokens, but the spectral window has room for max_new_tokens = "
+                f"{plan.max_new_tokens}; raise it in the recipe"
+            )
