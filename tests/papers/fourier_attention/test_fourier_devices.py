@@ -23,7 +23,7 @@ def gpu():
     real.config.max_position_embeddings = 512
     with fake_gpu(truth=False) as mode:
         model = on_fake_gpu(real, mode)
-        yield model, prefill(model, torch.zeros(1, 240, dtype=torch.long, device=GPU), window=SNAP_WINDOW)
+        yield model, prefill(model, torch.zeros(1, 240, dtype=torch.long, device=GPU), window=SNAP_WINDOW, votes=True)
 
 
 def test_every_method_on_the_gpu(gpu, tmp_path, monkeypatch):
