@@ -32,6 +32,7 @@ include: "rules/models.smk"
 include: "rules/mha2mla.smk"
 include: "rules/fourier_attention.smk"
 include: "rules/kernels.smk"
+include: "rules/code.smk"
 include: "rules/tables.smk"
 
 
