@@ -47,18 +47,20 @@ def shown_folders() -> list[str]:
 def command(mode: str, *, descriptor: int, tmp: str, preload: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """Return the runner's command line; `descriptor` is its end of the link."""
     root = str(Path(__file__).parents[1])
+    inside = "/.galley" if mode == "bwrap" else root
     config: dict[str, Any] = {"mode": mode, "shown": shown_folders(), "preload": list(preload), "env": dict(env), "tmp": tmp}
-    python = [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT, root, str(descriptor), json.dumps(config)]
-    return [*_bwrap(root), *python] if mode == "bwrap" else python
+    python = [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT, inside, str(descriptor), json.dumps(config)]
+    return [*_bwrap(root, inside), *python] if mode == "bwrap" else python
 
 
-def _bwrap(root: str) -> list[str]:
+def _bwrap(root: str, inside: str) -> list[str]:
     words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--new-session", "--uid", str(jail.GUEST), "--gid", str(jail.GUEST)]
-    for folder in [*shown_folders(), root]:
+    words += ["--size", str(TMP_BYTES), "--tmpfs", jail.TEMPORARY, "--ro-bind", root, inside]
+    for folder in shown_folders():
         path = Path(folder)
         if path.is_symlink():
             words += ["--symlink", str(path.readlink()), folder]
         elif path.exists():
             words += ["--ro-bind", folder, folder]
     words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--proc", "/proc", "--dev", "/dev"]
-    return [*words, "--size", str(TMP_BYTES), "--tmpfs", jail.TEMPORARY, "--chdir", "/"]
+    return [*words, "--chdir", "/"]
