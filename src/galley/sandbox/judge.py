@@ -108,9 +108,10 @@ def _signal_name(number: int) -> str:
 
 def _exception(payload: bytes) -> Found:
     try:
-        name, message, text = (str(part) for part in plain.decode(payload))
+        name, message, *rest = (str(part) for part in plain.decode(payload))
     except (plain.NotPlain, ValueError, TypeError):
         return {"verdict": "error", "message": "a malformed report"}
+    text = rest[0] if rest else ""
     verdict = {"AssertionError": "fail", "MemoryError": "memory"}.get(name, "error")
     return {"verdict": verdict, "exception": name[:NAME], "message": message[:MESSAGE], "traceback": text[-TRACEBACK:]}
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from galley.artifact import GalleyError
-from galley.sandbox import plain
+from galley.sandbox import launch, plain
 from galley.sandbox.judge import Reply, judge
 from galley.sandbox.types import Calls, Limits, Outcome, Program, Stdin
 from galley.sandbox.worker import Worker
@@ -26,6 +26,13 @@ from galley.sandbox.worker import Worker
 IN_FLIGHT = 2  # programs a runner holds: the one it runs and the next
 SLACK_S = 10.0  # beyond a program's wall limit before a silent runner is replaced
 STORED_BYTES = 64 << 20  # inputs that a runner keeps
+
+
+def _encoded(i: int, item: Any) -> bytes:
+    try:
+        return plain.dumps(dict(item) if hasattr(item, "keys") else list(item))
+    except (plain.NotPlain, TypeError) as error:
+        raise GalleyError(f"input {i} is {item!r:.80}: {error}; an input is a list or a mapping of plain data") from None
 
 
 @dataclasses.dataclass
@@ -51,15 +58,27 @@ class Sandbox:
         if workers < 1:
             raise GalleyError(f"workers is {workers}; it must be at least 1")
         self.limits = limits or Limits()
-        self._options: dict[str, Any] = {"preload": tuple(preload), "hash_seed": hash_seed, "mode": "unsafe" if unsafe else "namespaces"}
+        self._options: dict[str, Any] = {"preload": tuple(preload), "hash_seed": hash_seed, "mode": "unsafe"}
         self._lanes: list[_Lane] = []
         self._encoded: dict[int, tuple[Any, str, list[bytes]]] = {}
         try:
-            for _ in range(workers):
+            first = Worker(**self._options) if unsafe else self._first_safe()
+            self._lanes.append(_Lane(first))
+            for _ in range(workers - 1):
                 self._lanes.append(_Lane(Worker(**self._options)))
         except BaseException:
             self.close()
             raise
+
+    def _first_safe(self) -> Worker:
+        refused = []
+        for mode in launch.SAFE:
+            self._options["mode"] = mode
+            try:
+                return Worker(**self._options)
+            except (GalleyError, FileNotFoundError) as error:
+                refused.append(f"{mode}: {str(error).removeprefix('no_sandbox: ')}")
+        raise GalleyError(f"no_sandbox: {'; '.join(refused)}; `galley sandbox doctor` says what to do")
 
     @property
     def isolation(self) -> str:
@@ -146,7 +165,7 @@ class Sandbox:
         """Send a task's inputs to a runner once; returns their key."""
         known = self._encoded.get(id(inputs))
         if known is None or known[0] is not inputs:
-            blobs = [plain.dumps(dict(item) if hasattr(item, "keys") else list(item)) for item in inputs]
+            blobs = [_encoded(i, item) for i, item in enumerate(inputs)]
             key = hashlib.sha256(b"".join(len(b).to_bytes(8, "little") + b for b in blobs)).hexdigest()
             while self._encoded and sum(len(b) for _, _, bs in self._encoded.values() for b in bs) > STORED_BYTES:
                 self._encoded.pop(next(iter(self._encoded)))

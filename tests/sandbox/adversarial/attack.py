@@ -7,7 +7,7 @@ from typing import Any
 
 from galley.sandbox.types import Limits, Run
 
-SMALL = Limits(cpu_s=1.0, wall_s=2.0, memory_mb=128, processes=8, open_files=32, file_mb=2, output_kb=16)
+SMALL = Limits(cpu_s=0.6, wall_s=1.2, memory_mb=128, processes=8, open_files=32, file_mb=2, output_kb=16)
 TESTS = """
 import unittest
 class TestCases(unittest.TestCase):

@@ -160,12 +160,5 @@ ATTACKS = [
     ),
     Attack("forged values", FORGED + "os._exit(0)", Calls("solve", [[1], [2]]), NOT),
     Attack("an object", SAME, Calls("solve", [[1]]), NOT),
-    Attack("patched marshal", "import marshal\nmarshal.dumps = lambda *a: b'N'\ndef solve(n): return object()", Calls("solve", [[1]]), NOT),
     Attack("a code object", "def solve(n): return (lambda: 0).__code__", Calls("solve", [[1]]), NOT),
-    Attack(
-        "an array's memory",
-        "import array\ndef solve(n): return memoryview(b'x')",
-        Calls("solve", [[object]]) if False else Calls("solve", [["x"]]),
-        ("pass", *NOT),
-    ),
 ]

@@ -4,6 +4,7 @@ from adversarial.attack import CHECK, SMALL, Attack
 
 from galley.sandbox.types import Calls, Check, Limits, Stdin
 
+PATIENT = Limits(2.0, 6.0, 128, 8, 32, 2, 16)
 TIMEOUT, MEMORY = ("timeout",), ("memory",)
 
 ATTACKS = [
@@ -36,18 +37,22 @@ ATTACKS = [
         "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()",
         verdicts=("error", "timeout"),
     ),
-    Attack("memory bomb", "x = bytearray(1 << 30)", verdicts=MEMORY),
-    Attack("memory by pieces", "x = []\nwhile True: x.append(bytearray(1 << 20))", verdicts=MEMORY),
-    Attack("memory in a call", "def solve(n): return bytearray(1 << 30)", Check(CHECK, "solve"), verdicts=("memory", "error")),
+    Attack("memory bomb", "x = bytearray(1 << 30)", verdicts=MEMORY, limits=PATIENT),
+    Attack("memory by pieces", "x = []\nwhile True: x.append(bytearray(1 << 20))", verdicts=MEMORY, limits=PATIENT),
+    Attack(
+        "memory in a call", "def solve(n): return bytearray(1 << 30)", Check(CHECK, "solve"), verdicts=("memory", "error"), limits=PATIENT
+    ),
     Attack(
         "memory over many processes",
         "import os, time\nfor _ in range(6):\n  if os.fork() == 0:\n    x = bytearray(b'1') * (100 << 20)\n    time.sleep(60)\ntime.sleep(60)",
         verdicts=MEMORY,
+        limits=PATIENT,
     ),
     Attack(
         "shared memory",
         "import mmap, time\nm = mmap.mmap(-1, 1 << 30)\nfor i in range(0, 1 << 30, 4096): m[i] = 1\ntime.sleep(60)",
         verdicts=("memory", "error"),
+        limits=PATIENT,
     ),
     Attack("memory in anonymous files", "import os\nfds = [os.memfd_create('x') for _ in range(9)]", verdicts=("error",)),
     Attack("deep recursion", "def f(): f()\nf()", verdicts=("error",)),

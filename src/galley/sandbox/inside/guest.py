@@ -28,7 +28,7 @@ from typing import Any
 from galley.sandbox import plain
 from galley.sandbox.inside import guard, unit_tests
 from galley.sandbox.inside.limits import Layers, default_signals, own_descriptors, restrict
-from galley.sandbox.inside.report import MESSAGE, describe, fail, record, unraisable, write_all
+from galley.sandbox.inside.report import MESSAGE, describe, fail, name_of, record, unraisable, write_all
 
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.2
 FILE = "program.py"
@@ -80,7 +80,7 @@ def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], cal
             part = record(b"t", b"")
         except BaseException as error:
             current[0] = 0
-            part = record(b"r", marshal.dumps(describe(error)[:2], 2))
+            part = record(b"r", marshal.dumps(name_of(error), 2))
         current[0] = 0
         out.append(part)
         size += len(part)

@@ -28,19 +28,24 @@ def write_all(descriptor: int, data: bytes, write: Callable[[int, Any], int] = o
         view = view[write(descriptor, view) :]
 
 
-def describe(error: BaseException) -> tuple[str, str, str]:
-    """Return an exception's type, message and traceback, all bounded; hostile ones included."""
+def name_of(error: BaseException) -> tuple[str, str]:
+    """Return an exception's type and message, bounded; hostile ones included."""
     try:
         message = str.__getitem__(str(error), slice(MESSAGE))
     except BaseException as inner:
         message = f"<its message raised {type(inner).__name__}>"
+    return str.__getitem__(type.__dict__["__name__"].__get__(type(error)), slice(MESSAGE)), message + ""
+
+
+def describe(error: BaseException) -> tuple[str, str, str]:
+    """As `name_of`, with a bounded traceback of the program's own lines."""
     try:
         frames = traceback.TracebackException(type(error), error, error.__traceback__, limit=-40)
         frames.stack[:] = [frame for frame in frames.stack if "galley/sandbox" not in frame.filename]
         text = "".join(frames.format())[-TRACEBACK:]
     except BaseException:
         text = ""
-    return str.__getitem__(type.__dict__["__name__"].__get__(type(error)), slice(MESSAGE)), message + "", text
+    return (*name_of(error), text)
 
 
 def fail(channel: int, error: BaseException) -> None:

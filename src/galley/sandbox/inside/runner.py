@@ -63,6 +63,8 @@ class Runner:
             names += ["proc"] if self.watch.proc >= 0 else []
         else:
             linux.prctl(linux.PR_SET_SUBREAPER, 1)
+        if self.config["mode"] == "bwrap":
+            self.watch.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
         os.environ.clear()
         os.environ.update(self.config["env"])
@@ -117,7 +119,7 @@ class Runner:
         steps: list[Callable[[], Any]] = []
         become = lambda: guest.become_program(self.layers, resources, source, sink, theirs)  # noqa: E731
         steps.append(lambda: PLANS[kind](become(), job, self.blobs, steps))
-        tree = Tree(namespaces=self.jailed)
+        tree = Tree(namespaces=self.jailed, alone=self.config["mode"] == "bwrap")
         program = tree.fork(steps)
         for descriptor in (theirs, source, sink):
             os.close(descriptor)

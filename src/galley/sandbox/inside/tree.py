@@ -32,8 +32,10 @@ _flags = ctypes.c_int(CLONE_VM | linux.CLONE_NEWPID | int(signal.SIGCHLD))
 class Tree:
     """The processes of one program; `end` kills every one of them."""
 
-    def __init__(self, *, namespaces: bool) -> None:
+    def __init__(self, *, namespaces: bool, alone: bool = False) -> None:
+        """`alone`: the runner and its programs share a pid namespace with nobody else (bubblewrap)."""
         self.anchor = self._descriptor = -1
+        self.alone = alone
         if namespaces:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the anchor keeps this: orphans leave no zombies
             self.anchor = linux.checked(linux.libc.clone(_pause, _top, _flags, None), "a process tree")
@@ -75,9 +77,9 @@ class Tree:
         if self.anchor > 0:
             os.kill(self.anchor, signal.SIGKILL)
             return
-        for kill in (os.killpg, os.kill):
+        for kill, target in ((os.kill, -1),) if self.alone else ((os.killpg, program), (os.kill, program)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(program, signal.SIGKILL)
+                kill(target, signal.SIGKILL)
 
     def end(self) -> None:
         """See the tree gone, after the program itself was reaped."""
