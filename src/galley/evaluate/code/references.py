@@ -107,14 +107,14 @@ def compute(tasks: Sequence[PlusTask], *, sandbox: Sandbox) -> References:
     found: References = {task.id: {} for task in tasks}
     flooded = []
     outcomes = sandbox.map(programs)
-    for task, suite, inputs in tqdm(jobs, desc="references", unit="suite", disable=None if len(jobs) > 8 else True):
+    for task, suite, _ in tqdm(jobs, desc="references", unit="suite", disable=None if len(jobs) > 8 else True):
         outcome = next(outcomes)
         if outcome.verdict == "flood":
-            flooded.append((task, suite, inputs))
+            flooded.append((task, suite))
         else:
             found[task.id][suite] = _raw(task, suite, outcome.calls, outcome.message)
-    for task, suite, inputs in flooded:
-        found[task.id][suite] = _in_halves(task, suite, inputs, sandbox)
+    for task, suite in flooded:
+        found[task.id][suite] = _piece_by_piece(task, suite, sandbox)
     return found
 
 
@@ -130,14 +130,12 @@ def _bytes(suites: dict[str, list[bytes]]) -> int:
     return sum(len(raw) for raws in suites.values() for raw in raws)
 
 
-def _in_halves(task: PlusTask, suite: str, inputs: Sequence[Any], sandbox: Sandbox) -> list[bytes]:
-    """Return the outputs of inputs whose outputs are too many for one program."""
-    middle = len(inputs) // 2
+def _piece_by_piece(task: PlusTask, suite: str, sandbox: Sandbox) -> list[bytes]:
+    """Return the outputs of a suite that are too many for one program: each takes up where the last one had to end."""
+    inputs: Sequence[Any] = getattr(task, suite)
     found: list[bytes] = []
-    for half in (inputs[:middle], inputs[middle:]):
-        outcome = sandbox.run(Program(task.id, task.reference, Calls(task.entry_point, half), LIMITS))
-        if outcome.verdict != "flood":
-            found += _raw(task, suite, outcome.calls, outcome.message)
-        else:
-            found += _in_halves(task, suite, half, sandbox) if len(half) > 1 else [TOO_LARGE]
+    while len(found) < len(inputs):
+        outcome = sandbox.run(Program(task.id, task.reference, Calls(task.entry_point, inputs[len(found) :]), LIMITS))
+        came = [call for call in outcome.calls if call.exception != "NoResult"] if outcome.verdict == "flood" else outcome.calls
+        found += _raw(task, suite, came, outcome.message) or [TOO_LARGE]
     return found
