@@ -37,6 +37,7 @@ include: "rules/codeseq.smk"
 include: "rules/unitcoder.smk"
 include: "rules/case2code.smk"
 include: "rules/kernels.smk"
+include: "rules/code.smk"
 include: "rules/tables.smk"
 
 

@@ -18,6 +18,7 @@ from galley import papers
 from galley.artifact import GalleyError
 from galley.evaluate.code import commands as code_commands
 from galley.options import RECIPES, EffortOption, MirrorOption, RecipeOption, ScaleOption, SeedsOption
+from galley.sandbox import commands as sandbox_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +39,8 @@ claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Chec
 for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own stages
     app.add_typer(importlib.import_module(f"galley.papers.{paper.name}.commands").app, name=paper.name.replace("_", "-"))
 app.add_typer(claims_app, name="claims")
-app.add_typer(code_commands.app)
+app.add_typer(code_commands.app)  # code-eval, code-generate, code-certify, code-parity
+app.add_typer(sandbox_commands.app)  # sandbox doctor, run-programs
 
 
 def _plan(scale: str, *, seeds: int | None, effort: int, recipe: str = "mha2mla"):
@@ -229,8 +231,12 @@ def bench(
         from galley.synthesize.bench import write_bench as write_synthesis_bench
 
         write_synthesis_bench(out, programs=programs)
+    elif recipe == "sandbox":
+        from galley.sandbox.bench import write_bench as write_sandbox_bench
+
+        write_sandbox_bench(out)
     else:
-        raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention, synthesis")
+        raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention, synthesis, sandbox")
 
 
 @app.command()

@@ -125,8 +125,9 @@ def test_unsafe_says_so_in_every_outcome():
 
 
 def test_without_isolation_nothing_runs(monkeypatch):
-    monkeypatch.setattr("galley.sandbox.worker.MODES", {"safe": ("nothing-such",)})
-    with pytest.raises(GalleyError, match="no_sandbox"):
+    monkeypatch.setattr("galley.sandbox.launch.SAFE", ("bwrap",))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(GalleyError, match=r"no_sandbox: bwrap.*doctor"):
         Sandbox()
 
 

@@ -26,7 +26,8 @@ MBPP_SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "
 NOT_CERTIFIABLE = {
     0: "needs over 20 s", 195: "needs over 20 s", 1040: "needs over 20 s",
     176: "network", 314: "network", 1005: "network", 220: "tkinter", 541: "imports numpy by name",
-    812: "environment", 832: "environment", 1103: "environment", 1101: "a `python` command", 1104: "a `python` command",
+    1028: "reads /proc through `top`", 812: "environment", 832: "environment", 1103: "environment", 1101: "a `python` command",
+    1104: "a `python` command",
 }  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def read_mbpp_plus(folder: Path) -> list[PlusTask]:
 
 
 def read_bigcodebench(folder: Path, *, libraries: str = "standard") -> list[BigCodeTask]:
-    """Return BigCodeBench's tasks: `standard`, the 287 that need the standard library only and can be certified, or `all` 1140."""
+    """Return BigCodeBench's tasks: `standard`, the 286 that need the standard library only and can be certified, or `all` 1140."""
     if libraries not in ("standard", "all"):
         raise GalleyError(f"libraries is {libraries!r}; allowed: standard, all")
     fields = ("task_id", "complete_prompt", "instruct_prompt", "canonical_solution", "code_prompt", "test", "entry_point", "libs")

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from galley.artifact import GalleyError
-from galley.sandbox import plain
+from galley.sandbox import launch, plain
 from galley.sandbox.judge import Reply, judge
+from galley.sandbox.probe import quick
 from galley.sandbox.types import Calls, Limits, Outcome, Program, Stdin
 from galley.sandbox.worker import Worker
 
@@ -53,20 +54,43 @@ class Sandbox:
         limits: Limits | None = None,
         hash_seed: int = 0,
         unsafe: bool = False,
+        probe: bool = True,
     ) -> None:
-        """Start the runners. Raises GalleyError `no_sandbox` when this machine cannot isolate and `unsafe` is False."""
+        """Start the runners and, unless told otherwise, try whether they hold.
+
+        Raises GalleyError `no_sandbox` when this machine cannot isolate, or a layer does not hold, and `unsafe` is False.
+        """
         if workers < 1:
             raise GalleyError(f"workers is {workers}; it must be at least 1")
         self.limits = limits or Limits()
-        self._options: dict[str, Any] = {"preload": tuple(preload), "hash_seed": hash_seed, "mode": "unsafe" if unsafe else "namespaces"}
+        self._options: dict[str, Any] = {"preload": tuple(preload), "hash_seed": hash_seed, "mode": "unsafe"}
         self._lanes: list[_Lane] = []
         self._encoded: dict[int, tuple[Any, str, list[bytes]]] = {}
         try:
-            for _ in range(workers):
+            first = Worker(**self._options) if unsafe else self._first_safe()
+            self._lanes.append(_Lane(first))
+            for _ in range(workers - 1):
                 self._lanes.append(_Lane(Worker(**self._options)))
+            if probe and not unsafe:
+                self._try()
         except BaseException:
             self.close()
             raise
+
+    def _first_safe(self) -> Worker:
+        refused = []
+        for mode in launch.SAFE:
+            self._options["mode"] = mode
+            try:
+                return Worker(**self._options)
+            except (GalleyError, FileNotFoundError) as error:
+                refused.append(f"{mode}: {str(error).removeprefix('no_sandbox: ')}")
+        raise GalleyError(f"no_sandbox: {'; '.join(refused)}; `galley sandbox doctor` says what to do")
+
+    def _try(self) -> None:
+        broken = [finding.name for finding in quick(self) if not finding.held]
+        if broken:
+            raise GalleyError(f"no_sandbox: a program got through: {', '.join(broken)}; `galley sandbox doctor` tells more")
 
     @property
     def isolation(self) -> str:
@@ -89,6 +113,10 @@ class Sandbox:
     def run(self, program: Program) -> Outcome:
         """Run one program."""
         return next(self.map([program]))
+
+    def passed(self, programs: Sequence[Program]) -> list[bool]:
+        """Say of each program whether it passes: a reward, for a training loop. One batch at a time."""
+        return [outcome.verdict == "pass" for outcome in self.map(programs)]
 
     def map(self, programs: Iterable[Program], *, ordered: bool = True) -> Iterator[Outcome]:
         """Run programs on all workers and yield outcomes as they come, in input order unless told otherwise.

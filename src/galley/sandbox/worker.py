@@ -6,41 +6,21 @@ Source: ours.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from galley.artifact import GalleyError
-from galley.sandbox import plain
+from galley.sandbox import launch, plain
 from galley.sandbox.inside import jail
 
 START_S = 60.0  # imports of `preload` included
 END_S = 2.0  # for a runner to end by itself
-_BOOT = """
-import json, sys, types
-root, descriptor, config = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-for name, path in (("galley", root), ("galley.sandbox", root + "/sandbox")):
-    sys.modules[name] = module = types.ModuleType(name)
-    module.__path__ = [path]
-from galley.sandbox.inside.runner import main
-main(descriptor, config)
-"""
-ENVIRONMENT = {
-    "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
-    "HOME": "/tmp",
-    "TMPDIR": "/tmp",
-    "LANG": "C.UTF-8",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 
 class Worker:
@@ -50,23 +30,15 @@ class Worker:
         ours, theirs = socket.socketpair()
         self._tmp = tempfile.mkdtemp(prefix="galley-unsafe-") if mode == "unsafe" else ""
         tmp = self._tmp or jail.TEMPORARY
-        environment = ENVIRONMENT | {"PYTHONHASHSEED": str(hash_seed)}
-        config = {
-            "mode": mode,
-            "shown": jail.shown_folders(),
-            "preload": list(preload),
-            "env": environment | {"HOME": tmp, "TMPDIR": tmp},
-            "tmp": tmp,
-        }
-        root = str(Path(__file__).parents[1])
-        command = [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT, root, str(theirs.fileno()), json.dumps(config)]
+        env = launch.environment(tmp, hash_seed)
+        command = launch.command(mode, descriptor=theirs.fileno(), tmp=tmp, preload=preload, env=env)
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None if os.environ.get("GALLEY_SANDBOX_DEBUG") else subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env=environment,
+            env=env,
             cwd="/",
         )
         theirs.close()
@@ -76,7 +48,7 @@ class Worker:
         ready = self._wait_until_ready()
         if ready["message"]:
             self.kill()
-            raise GalleyError(f"no_sandbox: {ready['message']}; `galley sandbox doctor` says what to do")
+            raise GalleyError(f"no_sandbox: {ready['message']}")
         self.layers: list[str] = ready["layers"]
         self.link.setblocking(False)
 

@@ -143,6 +143,15 @@ def test_many_outputs_come_in_parts():
     assert parts(inputs, [b"x" * (20 << 20), *[b"y"] * 4]) == [[[0]], [[1], [2], [3], [4]]]
 
 
+def test_an_output_too_large_for_the_sandbox_is_not_judged(sandbox, monkeypatch):
+    big = PlusTask("Mbpp/b", "", "f", "def f(n):\n    return 'x' * n\n", ([3],), ([2], [70 << 20], [1]), 0.0)
+    expected = compute([big], sandbox=sandbox)
+    assert [len(raw) for raw in expected[big.id]["plus"]] == [7, 0, 6]
+    programs = [big.reference, "def f(n):\n    return 'x' * min(n, 3)\n", "def f(n):\n    return 'x' * max(n, 2)\n"]
+    plus = [r for r in judge_plus(sandbox, samples(big, programs), {big.id: big}, expected=expected) if r.suite == "plus"]
+    assert [r.passed for r in plus] == [True, True, False] and plus[2].reason.startswith("input 2:")
+
+
 def test_bigcodebench_forgives_a_missing_import_when_calibrated(sandbox):
     bare = "def task_func(x):\n    return math.sqrt(x)\n"
     programs = samples(BIG, [BIG.reference, bare, "def task_func(x):\n    return 2.0\n"])

@@ -54,7 +54,7 @@ BENCHMARKS = {
         Benchmark("humaneval_plus", "humaneval_plus", 164, ("base", "plus"), readers.read_humaneval_plus, _judge_plus),
         Benchmark("mbpp_plus", "mbpp_plus", 378, ("base", "plus"), readers.read_mbpp_plus, _judge_plus),
         Benchmark(
-            "bigcodebench", "bigcodebench", 287, ("calibrated",), readers.read_bigcodebench, _without_folder(judge_bigcodebench)
+            "bigcodebench", "bigcodebench", 286, ("calibrated",), readers.read_bigcodebench, _without_folder(judge_bigcodebench)
         ),
         Benchmark(
             "bigcodebench_all", "bigcodebench", 1140, ("calibrated",), lambda folder: readers.read_bigcodebench(folder, libraries="all"),

@@ -1,7 +1,7 @@
 """BigCodeBench: a program passes when every test of the task's unittest class does.
 
 Source: Zhuo et al., arXiv:2406.15877. Calibrated (the default): the task's imports and signature come before the program, so that
-one which left them out is not punished for it. Deviations: the slice that needs the standard library only (287 tasks) unless all are
+one which left them out is not punished for it. Deviations: the slice that needs the standard library only (286 tasks) unless all are
 asked for; 60 CPU seconds instead of 240 wall seconds; 4 GiB instead of 30; the tests run in the program's process, because they
 patch its modules, so a program that attacks unittest is stopped only as far as the sandbox's runner sees it.
 """

@@ -94,3 +94,18 @@ def code_certify(
     from galley.evaluate.code.certify import certify_code
 
     write_table(pd.DataFrame(certify_code(sources, limit=limit, workers=workers)).reindex(columns=COLUMNS), out)
+
+
+@app.command()
+def code_parity(
+    benchmark: Annotated[str, typer.Argument(help="humaneval_plus or mbpp_plus")],
+    out: Annotated[Path, typer.Option(help="folder for agreement.csv and differences.jsonl")],
+    sources: SourcesOption = SOURCES,
+    per_task: Annotated[int, typer.Option(min=1, help="published programs of each task")] = 10,
+    limit: Annotated[int | None, typer.Option(min=1, help="tasks; default: all")] = None,
+    workers: WorkersOption = 1,
+) -> None:
+    """Compare our verdicts with evalplus's own on programs that models wrote."""
+    from galley.evaluate.code.parity import write_parity
+
+    typer.echo(write_parity(benchmark, sources=sources, out=out, per_task=per_task, workers=workers, limit=limit).to_string(index=False))

@@ -14,7 +14,7 @@ from typing import Any
 from galley.data.code_benchmarks import PlusTask
 from galley.evaluate.code.judge import Judge, Result, judge
 from galley.evaluate.code.oracle import NOT_NONE, Audit, agreements, reference_value
-from galley.evaluate.code.references import References, parts
+from galley.evaluate.code.references import References, judged, parts
 from galley.evaluate.code.samples import Sample
 from galley.sandbox import plain
 from galley.sandbox.pool import Sandbox
@@ -59,10 +59,11 @@ def _verdict(tasks: Mapping[str, PlusTask], suite: str, expected: References, au
     def verdict(sample: Sample, outcomes: list[Outcome]) -> tuple[str, str]:
         task = tasks[sample.task_id]
         inputs, wanted = getattr(task, suite), expected[sample.task_id][suite]
+        numbers = judged(wanted)
         calls = [call for outcome in outcomes for call in outcome.calls]
-        good = agreeing(task, inputs, calls, wanted, audit=audit)
+        good = agreeing(task, [inputs[i] for i in numbers], calls, [wanted[i] for i in numbers], audit=audit)
         bad = next((i for i, ok in enumerate(good) if not ok), None)
-        return ("pass", "") if bad is None else _fault(calls[bad], bad, outcomes)
+        return ("pass", "") if bad is None else _fault(calls[bad], numbers[bad], outcomes)
 
     return verdict
 

@@ -20,7 +20,7 @@ from typing import Any
 ALWAYS = frozenset(
     (
         *("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys.settrace", "sys.setprofile"),
-        *("sys._current_frames", "sys._current_exceptions", "code.__new__", "cpython._PySys_ClearAuditHooks"),
+        *("sys._current_frames", "sys._current_exceptions", "cpython._PySys_ClearAuditHooks"),
         *("ctypes.addressof", "ctypes.call_function", "ctypes.cdata", "ctypes.cdata/buffer", "ctypes.dlsym", "ctypes.dlsym/handle"),
         *("ctypes.string_at", "ctypes.wstring_at", "ctypes.PyObj_FromPtr"),
     )
@@ -46,7 +46,7 @@ def arm(channel: int, *, guarded: frozenset[Any] = frozenset(), frames: bool = F
     """
     write, kill, getpid, getframe, ident = os.write, os.kill, os.getpid, sys._getframe, _thread.get_ident
     mortal = signal.SIGKILL
-    watched = ALWAYS | {"import", "marshal.loads", "compile", "object.__setattr__"} | (FRAMES if frames else frozenset())
+    watched = ALWAYS | {"import", "marshal.loads", "code.__new__", "compile", "object.__setattr__"} | (FRAMES if frames else frozenset())
     watched = frozenset(event for event in watched if event.partition(".")[0] not in allowed)
     modules = MODULES - allowed - {f"_{name}" for name in allowed}
     busy: set[int] = set()
@@ -72,6 +72,8 @@ def arm(channel: int, *, guarded: frozenset[Any] = frozenset(), frames: bool = F
     def suspect(event: str, arguments: tuple[Any, ...]) -> bool:
         if event in ALWAYS:
             return True
+        if event == "code.__new__":
+            return outside(frozenset())
         if event == "import":
             name, path = arguments[:2]  # a path: native code; a library may bring its own, a program may not
             return (isinstance(path, str) and not path.startswith(LIBRARY)) or (name in modules and outside(frozenset()))

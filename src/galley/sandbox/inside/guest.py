@@ -16,23 +16,29 @@ import gc
 import linecache
 import marshal
 import os
+import random
 import signal
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from galley.sandbox import plain
-from galley.sandbox.inside import guard, unit_tests
+from galley.sandbox.inside import guard
 from galley.sandbox.inside.limits import Layers, default_signals, own_descriptors, restrict
 from galley.sandbox.inside.report import MESSAGE, describe, fail, name_of, record, unraisable, write_all
 
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.2
 FILE = "program.py"
 FREEZE = guard.freezer()
+UNIT_TESTS = "galley.sandbox.inside.unit_tests"
+_SOURCE = Path(__file__).with_name("unit_tests.py")
+_CODE = compile(_SOURCE.read_text(), str(_SOURCE), "exec")  # read before the jail hides it
+_LATER: dict[str, Any] = {}
 Steps = list[Callable[[], Any]]
 Blobs = dict[str, list[bytes]]
 
@@ -179,8 +185,24 @@ def run_stdin(channel: int, code: str) -> None:
     os._exit(0)
 
 
-def become_program(layers: Layers, resources: list[tuple[int, int]], source: int, sink: int, theirs: int) -> int:
-    """Confine this process; returns its channel."""
+def import_unit_tests() -> None:
+    """Import unittest and our side of it into the runner when first needed: it makes every later fork dearer."""
+    if UNIT_TESTS not in _LATER:
+        sys.modules[UNIT_TESTS] = _LATER[UNIT_TESTS] = ModuleType(UNIT_TESTS)
+        exec(_CODE, vars(_LATER[UNIT_TESTS]))
+        for kind in _LATER[UNIT_TESTS].classes():
+            FREEZE(kind, True)
+        gc.collect()
+        gc.freeze()
+
+
+def hidden_modules() -> list[str]:
+    """Name our modules, which no program should find, and ctypes, which the guard should see it import."""
+    return [name for name in sys.modules if name.split(".")[0] in ("galley", "ctypes", "_ctypes")]
+
+
+def become_program(layers: Layers, resources: list[tuple[int, int]], hidden: list[str], source: int, sink: int, theirs: int) -> int:
+    """Confine this process, take `hidden` modules from it; returns its channel."""
     try:
         os.setsid()
         layers.confine()
@@ -188,6 +210,9 @@ def become_program(layers: Layers, resources: list[tuple[int, int]], source: int
         theirs = own_descriptors(source, sink, null, theirs)
         default_signals()
         restrict(resources)
+        for name in hidden:
+            sys.modules.pop(name, None)
+        random.seed(0)  # every program draws the same numbers, whatever ran before
         gc.enable()
     except BaseException as error:
         fail(theirs, RuntimeError(f"sandbox fault before the program began: {error}"))
@@ -205,7 +230,7 @@ def plan_script(channel: int, job: dict[str, Any], _blobs: Blobs, steps: Steps) 
 
 def plan_unit_tests(channel: int, job: dict[str, Any], _blobs: Blobs, steps: Steps) -> None:
     """Plan: see unit_tests.py."""
-    unit_tests.plan(channel, job, compiled, fresh_module(unit_tests.MODULE), steps, FREEZE)
+    _LATER[UNIT_TESTS].plan(channel, job, compiled, fresh_module("__test__"), steps, FREEZE)
 
 
 def plan_calls(channel: int, job: dict[str, Any], blobs: Blobs, _steps: Steps) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -166,10 +165,3 @@ def _show(folder: str) -> None:
         return
     new.mkdir()
     step(f"show {folder}", linux.bind, str(old), str(new))
-
-
-def shown_folders() -> list[str]:
-    """Return what a program may see: the system's libraries and this interpreter with its packages."""
-    own = [sys.base_prefix, sys.prefix]
-    own = [p for p in dict.fromkeys(own) if not p.startswith("/usr")]
-    return ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", *own]

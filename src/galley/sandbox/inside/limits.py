@@ -5,9 +5,9 @@ Source: ours; setrlimit(2), capabilities(7), landlock(7), seccomp(2).
 
 from __future__ import annotations
 
+import _signal
 import os
 import resource
-import signal
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -79,4 +79,4 @@ def own_descriptors(stdin: int, stdout: int, stderr: int, channel: int) -> int:
 
 def default_signals() -> None:
     """Interrupt as a fresh interpreter does: the runner ignores it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
