@@ -13,6 +13,7 @@ rule table:
         recipe=local("recipes/{recipe}/recipe.yaml"),
         claims=local("recipes/{recipe}/claims.yaml"),
         paper=local("recipes/{recipe}/paper_values.csv"),
+        metrics=local("recipes/metrics.yaml"),
         readme=local("recipes/{recipe}/README.md"),
     output:
         table=report("results/table_{recipe}.csv", category="{recipe}", labels={"what": "table"}),

@@ -1,6 +1,6 @@
 """JSON Schemas of what people write by hand, made from the models that check it, for editors to complete and mark.
 
-recipes/schema/: <recipe>.json (a recipe file), claims.json (a claims file), sources.json (the registry). The
+recipes/schema/: <recipe>.json (a recipe file), claims.json (a claims file), metrics.json and sources.json (the registries). The
 committed files must equal these; `python -m galley.schema` writes them again.
 
 Source: ours.
@@ -17,6 +17,7 @@ from galley.artifact import write_json
 from galley.data.sources import Source
 from galley.recipe import Recipe, Scale, plan_module, recipe_names
 from galley.tables.claims import Claim
+from galley.tables.metrics import Metric
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path("recipes/schema")
@@ -30,6 +31,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             for name in recipe_names(FOLDER.parent)
         },
         "claims": {"$schema": DIALECT, "title": "recipes/<recipe>/claims.yaml", **TypeAdapter(list[Claim]).json_schema()},
+        "metrics": {"$schema": DIALECT, "title": "recipes/metrics.yaml", **TypeAdapter(dict[str, Metric]).json_schema()},
         "sources": {"$schema": DIALECT, "title": "recipes/sources.yaml", **TypeAdapter(dict[str, Source]).json_schema()},
     }
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from galley.tables.claims import Claim
+from galley.tables.metrics import Metric
 from galley.tables.rows import check_items
 from galley.tables.table import build_table
 from galley.tables.verdicts import judge
@@ -61,10 +62,17 @@ def paper():
 
 
 @pytest.fixture
+def metrics():
+    units = {"bits_per_byte": ("bits/byte", "lower"), "acc": ("fraction", "higher"), "recovered_fraction": ("fraction", "higher"),
+             "answer_nll": ("nats/token", "lower"), "params_M": ("M", "neither")}  # fmt: skip
+    return {name: Metric(unit=unit, better=better, what=name) for name, (unit, better) in units.items()}
+
+
+@pytest.fixture
 def judged(claims, items):
     return judge(claims, items, scale="smoke")
 
 
 @pytest.fixture
-def table(items, judged, claims, paper):
-    return build_table(items, judged, claims, paper)
+def table(items, judged, claims, paper, metrics):
+    return build_table(items, judged, claims, paper, metrics)

@@ -39,7 +39,7 @@ def test_a_benchmark_without_data_is_not_run_never_zero(table):
     assert row["status"] == "not_run" and row["reason"] == "data: out of reach" and is_missing(row["value"])
 
 
-def test_a_rate_has_wilson_s_interval_and_no_misses_is_not_certainty(table, items, claims, judged, paper):
+def test_a_rate_has_wilson_s_interval_and_no_misses_is_not_certainty(table, items, claims, judged, paper, metrics):
     row = one(table, model="m_1", benchmark="commonsense_piqa")
     # Three hits of four by the formula: centre (p + z2/2n)/(1 + z2/n), half width z sqrt(p(1-p)/n + z2/4n2)/(1 + z2/n).
     z2, p, n = 1.959964**2, 0.75, 4
@@ -47,10 +47,10 @@ def test_a_rate_has_wilson_s_interval_and_no_misses_is_not_certainty(table, item
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((centre - half, centre + half), abs=1e-5)
     assert row["ci_method"] == "Wilson, one training run"
     perfect = items.assign(score=items["score"].where(items["benchmark"] != "commonsense_piqa", 1.0))
-    row = one(build_table(perfect, judged, claims, paper), model="m_1", benchmark="commonsense_piqa")
+    row = one(build_table(perfect, judged, claims, paper, metrics), model="m_1", benchmark="commonsense_piqa")
     assert row["value"] == 1.0 and row["ci_low"] < 0.6
     two = pd.concat([perfect, perfect[perfect["benchmark"] == "commonsense_piqa"].assign(seed=1)], ignore_index=True)
-    assert "bootstrap" in one(build_table(two, judged, claims, paper), model="m_1", benchmark="commonsense_piqa")["ci_method"]
+    assert "bootstrap" in one(build_table(two, judged, claims, paper, metrics), model="m_1", benchmark="commonsense_piqa")["ci_method"]
 
 
 def test_claims_are_marked_on_the_rows_they_rest_on(table):
@@ -61,35 +61,37 @@ def test_claims_are_marked_on_the_rows_they_rest_on(table):
 
 def test_direction_is_known(table):
     better = table.groupby("metric")["higher_is_better"].first()
+    assert table.groupby("metric")["unit"].first()["answer_nll"] == "nats/token" and better["params_M"] is None
     assert not better["bits_per_byte"] and not better["answer_nll"] and better["acc"] and better["recovered_fraction"]
 
 
-def test_weights_count_and_seeds_are_averaged_within_items(items, claims, judged, paper):
+def test_weights_count_and_seeds_are_averaged_within_items(items, claims, judged, paper, metrics):
     more = items[(items["method"] == "original") & (items["metric"] == "bits_per_byte")].copy()
     more["seed"] = 1
     more["score"] += 0.4
     both = pd.concat([items, more], ignore_index=True)
     both.loc[(both["item_id"] == "0"), "weight"] = 3.0
-    row = one(build_table(check_items(both), judged, claims, paper), method="original", metric="bits_per_byte")
+    row = one(build_table(check_items(both), judged, claims, paper, metrics), method="original", metric="bits_per_byte")
     assert row["value"] == pytest.approx((3 * 1.2 + 1.4 + 1.3 + 1.1) / 6)
     assert row["n_seeds"] == 2
 
 
-def test_an_item_that_a_seed_lacks_is_dropped_and_counted(items, claims, judged, paper):
+def test_an_item_that_a_seed_lacks_is_dropped_and_counted(items, claims, judged, paper, metrics):
     more = items[(items["method"] == "original") & (items["metric"] == "bits_per_byte") & (items["item_id"] != "3")].assign(seed=1)
     row = one(
-        build_table(check_items(pd.concat([items, more], ignore_index=True)), judged, claims, paper),
+        build_table(check_items(pd.concat([items, more], ignore_index=True)), judged, claims, paper, metrics),
         method="original",
         metric="bits_per_byte",
     )
     assert row["n_items"] == 3 and "1 items" in row["reason"]
 
 
-def test_make_table_writes_only_its_scale_and_the_same_bytes_twice(items, claims, paper, tmp_path):
+def test_make_table_writes_only_its_scale_and_the_same_bytes_twice(items, claims, paper, metrics, tmp_path):
     import yaml
 
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump([claims[0].model_dump(exclude_none=True)]))
     paper.to_csv(tmp_path / "paper.csv", index=False)
+    (tmp_path / "metrics.yaml").write_text(yaml.safe_dump({name: metric.model_dump() for name, metric in metrics.items()}))
     other = items[items["method"] == "original"].assign(scale="laptop")
     write_items(pd.concat([items, other], ignore_index=True), tmp_path / "i.parquet")
     write_runs(pd.DataFrame([{"run_id": "r1", "stage": "adapt"}]), tmp_path / "r.csv")
@@ -97,15 +99,18 @@ def test_make_table_writes_only_its_scale_and_the_same_bytes_twice(items, claims
     for turn in ("a", "b"):
         out, claims_out = tmp_path / turn / "table.csv", tmp_path / turn / "claims.csv"
         make_table(items=[tmp_path / "i.parquet"], runs=[tmp_path / "r.csv"], claims=tmp_path / "claims.yaml",
-                   paper_values=tmp_path / "paper.csv", recipe="p", scale="smoke", out=out, claims_out=claims_out)  # fmt: skip
+                   paper_values=tmp_path / "paper.csv", metrics=tmp_path / "metrics.yaml", recipe="p", scale="smoke", out=out,
+                   claims_out=claims_out)  # fmt: skip
         outputs.append((out.read_bytes(), claims_out.read_bytes()))
     assert outputs[0] == outputs[1]
     assert set(pd.read_csv(tmp_path / "a/table.csv")["scale"]) == {"smoke"}
 
 
-def test_another_seed_of_the_bootstrap_does_not_move_the_value(items, claims, paper):
+def test_another_seed_of_the_bootstrap_does_not_move_the_value(items, claims, paper, metrics):
     """The interval's seed comes from the row's own names: renaming a method moves the interval's ends a little, never the value."""
     renamed = items.assign(method=items["method"].replace({"original": "renamed"}))
-    first = one(build_table(items, judge(claims, items, scale="smoke"), claims, paper), method="original", metric="bits_per_byte")
-    second = one(build_table(renamed, judge(claims, renamed, scale="smoke"), claims, paper), method="renamed", metric="bits_per_byte")
+    first = one(build_table(items, judge(claims, items, scale="smoke"), claims, paper, metrics), method="original", metric="bits_per_byte")
+    second = one(
+        build_table(renamed, judge(claims, renamed, scale="smoke"), claims, paper, metrics), method="renamed", metric="bits_per_byte"
+    )
     assert first["value"] == second["value"] and first["ci_low"] == pytest.approx(second["ci_low"], abs=0.05)

@@ -5,11 +5,11 @@ Source: ours, after CODECHECK's certificates.
 
 from __future__ import annotations
 
-import html
 import re
 from pathlib import Path
 
 import pandas as pd
+from markdown_it import MarkdownIt
 
 from galley.artifact import write_text
 from galley.tables.render import claims_frame, footer, markdown_table, page
@@ -29,7 +29,7 @@ def write_certificate(
         table, claims, read_runs(runs), readme.read_text(encoding="utf-8"), data=data_used(read_items(items)), recipe=recipe, scale=scale
     )
     write_text(out.with_suffix(".md"), text)
-    write_text(out.with_suffix(".html"), page(f"Certificate: {recipe} at {scale} scale", f"<pre>{html.escape(text)}</pre>"))
+    write_text(out.with_suffix(".html"), page(f"Certificate: {recipe} at {scale} scale", as_html(text)))
 
 
 def certificate(
@@ -68,6 +68,11 @@ def certificate(
         f"    snakemake --cores all results/table_{recipe}.csv --config scale={scale}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def as_html(text: str) -> str:
+    """Return the certificate's body as HTML; the page has its own title, and no tag in the text is let through."""
+    return MarkdownIt("commonmark", {"html": False}).enable("table").render(text.split("\n", 1)[1])
 
 
 def data_used(items: pd.DataFrame) -> pd.DataFrame:

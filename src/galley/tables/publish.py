@@ -21,6 +21,7 @@ def publish(recipe: str, *, items: list[Path], runs: list[Path], scale: str, fol
         runs=runs,
         claims=folder / "claims.yaml",
         paper_values=folder / "paper_values.csv",
+        metrics=folder.parent / "metrics.yaml",
         recipe=recipe,
         scale=scale,
         out=table_csv,

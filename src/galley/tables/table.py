@@ -6,6 +6,7 @@ Source: ours.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,16 @@ import pandas as pd
 from galley.artifact import atomic_path
 from galley.stats import Estimate, weighted_mean, wilson
 from galley.tables.claims import Claim, load_claims
+from galley.tables.metrics import Metric, check_metrics, load_metrics
 from galley.tables.rows import read_items
 from galley.tables.verdicts import judge
 
 COLUMNS = [
-    "paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit", "higher_is_better", "value", "ci_low",
+    "paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit", "higher_is_better", "role", "value", "ci_low",
     "ci_high", "ci_method", "n_items", "n_seeds", "backend", "device", "reported", "reported_source", "claim_id",
     "verdict", "status", "reason", "run_ids",
 ]  # fmt: skip
-LOWER_IS_BETTER = {"bits_per_byte", "kl_to_original", "answer_nll", "max_abs_diff", "joint_minus_split_error", "kept_fraction",
-                   "params_M", "params_B", "ms_per_token", "max_rel_diff", "relative_mse", "idempotence_error", "minus_printed",
-                   "kept_cache", "tflop_per_token", "mse"}  # fmt: skip
-KEYS = ["paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit"]
+KEYS = ["paper", "scale", "model", "method", "setting", "benchmark", "metric"]
 
 
 def make_table(
@@ -34,6 +33,7 @@ def make_table(
     runs: list[Path],
     claims: Path,
     paper_values: Path,
+    metrics: Path,
     recipe: str,
     scale: str,
     out: Path,
@@ -45,13 +45,18 @@ def make_table(
     declared = load_claims(claims)
     judged = judge(declared, rows, scale=scale)
     paper = pd.read_csv(paper_values, dtype={"setting": "str"}, keep_default_na=False)
-    table = build_table(rows, judged, declared, paper)
+    registry = load_metrics(metrics)
+    for given in (rows, paper.assign(unit="")):
+        check_metrics(given, registry, path=metrics)
+    table = build_table(rows, judged, declared, paper, registry)
     for frame, path in ((judged, claims_out), (table, out)):
         with atomic_path(path) as part:
             frame.to_csv(part, index=False, float_format="%.6g")
 
 
-def build_table(items: pd.DataFrame, judged: pd.DataFrame, claims: list[Claim], paper: pd.DataFrame) -> pd.DataFrame:
+def build_table(
+    items: pd.DataFrame, judged: pd.DataFrame, claims: list[Claim], paper: pd.DataFrame, metrics: Mapping[str, Metric]
+) -> pd.DataFrame:
     """Return one row per (model, method, setting, metric), then the paper's numbers that we did not run."""
     rows = [_row(dict(zip(KEYS, key, strict=True)), group) for key, group in items.groupby(KEYS, sort=True, dropna=False)]
     verdicts = dict(zip(judged["claim_id"], judged["verdict"], strict=True))
@@ -67,10 +72,12 @@ def build_table(items: pd.DataFrame, judged: pd.DataFrame, claims: list[Claim], 
         if key in ours:
             ours[key] |= {"reported": float(value["value"]), "reported_source": value["source"]}
             continue
-        rows.append({**dict(zip(KEYS[2:7], key, strict=True)), "paper": name, "scale": scale,
-                     "higher_is_better": value["metric"] not in LOWER_IS_BETTER,
+        rows.append({**dict(zip(KEYS[2:], key, strict=True)), "paper": name, "scale": scale,
                      "reported": float(value["value"]), "reported_source": value["source"], "status": "not_run",
                      "reason": "needs the paper's models and budget"})  # fmt: skip
+    for row in rows:
+        known = metrics[row["metric"]]
+        row |= {"unit": known.unit, "higher_is_better": known.higher_is_better, "role": known.role}
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
@@ -93,7 +100,7 @@ def _about(claim: Claim, row: dict) -> bool:
 def _row(key: dict, group: pd.DataFrame) -> dict:
     """Return the estimate of one number: seeds averaged within items, then the weighted mean."""
     good = group[group["status"] == "ok"]
-    row = {**key, "higher_is_better": key["metric"] not in LOWER_IS_BETTER, "run_ids": " ".join(sorted(set(group["run_id"]))),
+    row = {**key, "run_ids": " ".join(sorted(set(group["run_id"]))),
            "backend": group["backend"].iloc[0], "device": group["device"].iloc[0]}  # fmt: skip
     if not len(good):
         return {**row, "status": group["status"].iloc[0], "reason": group["reason"].iloc[0]}
