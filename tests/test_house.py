@@ -17,6 +17,7 @@ FLOORS = {
     "models": 2,
     "caches": 2,
     "kernels": 2,
+    "llm": 2,
     "sandbox": 2,
     "llm": 2,
     "evaluate": 3,

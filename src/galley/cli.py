@@ -16,6 +16,7 @@ import typer
 
 from galley import papers
 from galley.artifact import GalleyError
+from galley.evaluate.code import commands as code_commands
 from galley.options import RECIPES, EffortOption, MirrorOption, RecipeOption, ScaleOption, SeedsOption
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Chec
 for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own stages
     app.add_typer(importlib.import_module(f"galley.papers.{paper.name}.commands").app, name=paper.name.replace("_", "-"))
 app.add_typer(claims_app, name="claims")
+app.add_typer(code_commands.app)
 
 
 def _plan(scale: str, *, seeds: int | None, effort: int, recipe: str = "mha2mla"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,14 @@ def read_codet(folder: Path, tasks: Sequence[HumanEvalTask | PlusTask], *, per_t
         name = _DEF.findall(row["prompt"])[-1]
         alike = [task for task in tasks if task.entry_point == name]
         if alike:
-            task = max(alike, key=lambda t: len(commonprefix([t.prompt.split(), row["prompt"].split()])))
+            task = max(alike, key=lambda t: _alike(t.prompt.split(), row["prompt"].split()))
             found[task.id] = row["samples"][:per_task]
     return dict(sorted(found.items(), key=lambda item: int(item[0].split("/")[1])))
+
+
+def _alike(a: Sequence[str], b: Sequence[str]) -> int:
+    """Return how many words two texts have in common before they first differ."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def read_llmdebugger(folder: Path, model: str) -> list[dict[str, Any]]:

@@ -52,12 +52,12 @@ def test_what_cannot_be_estimated_is_refused(n, c, k, said):
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng, covered = np.random.default_rng(1), 0
-    for trial in range(100):
+    for trial in range(60):
         p = rng.beta(1, 2, size=80)  # the tasks' own chances: mean 1/3
         passed = {f"t{i:03}": list(rng.random(5) < chance) for i, chance in enumerate(p)}
         e = estimate(passed, 1, seed=trial)
         covered += e.low <= 1 / 3 <= e.high
-    assert 88 <= covered <= 100 and e.n_items == 80
+    assert 52 <= covered <= 60 and e.n_items == 80
 
 
 def test_any_of_the_first_k_depends_on_the_order():
