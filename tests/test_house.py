@@ -19,7 +19,6 @@ FLOORS = {
     "kernels": 2,
     "llm": 2,
     "sandbox": 2,
-    "llm": 2,
     "evaluate": 3,
     "synthesize": 3,
     "train": 3,

@@ -54,6 +54,12 @@ TINY_FOURIER = {
     "seeds": 1,
     "shards": 1,
 }
+TINY_UNITCODER = {
+    "source_corpus": {"stdlib_files": 60, "wheel": False},
+    "pipeline": {"functions": 6, "inputs": 8, "tries": 4},
+    "mutants": {"benchmarks": ["corpus"], "tasks": 5, "per_task": 4, "inputs": 12},
+    "seeds": 1,
+}
 # Loaded by every Python process: nothing but local sockets, as if the cable were out; each attempt is noted.
 NO_NETWORK = """
 import os, socket
@@ -117,7 +123,7 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
         source = shared / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
     if tiny:
-        for name, plan in (("mha2mla", TINY), ("fourier_attention", TINY_FOURIER)):
+        for name, plan in (("mha2mla", TINY), ("fourier_attention", TINY_FOURIER), ("unitcoder", TINY_UNITCODER)):
             path = folder / "recipes" / name / "recipe.yaml"
             recipe = yaml.safe_load(path.read_text())
             recipe["scales"]["smoke"] = plan
