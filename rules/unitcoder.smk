@@ -8,6 +8,12 @@ from galley.papers.unitcoder.plan import SOURCES as UNITCODER_SOURCES
 UNITCODER = "results/{scale}/unitcoder"
 
 
+def unitcoder_agent(wildcards):
+    """Return the directory of the local model that writes, debugs and refines, where the plan names one."""
+    agents = plan_of("unitcoder", wildcards.scale).agents
+    return f"results/{wildcards.scale}/models/{agents.model}" if agents.kind == "local" else []
+
+
 rule unitcoder_corpus:
     """Stage 1: functions by package, without copies and without the benchmarks."""
     input:
@@ -37,6 +43,7 @@ rule unitcoder_pipeline:
     """Stages 2 and 3: tests, execution, debug rounds and refinement of the corpus's functions; the exact claims."""
     input:
         functions=f"{UNITCODER}/functions.jsonl",
+        model=unitcoder_agent,
     output:
         passed=f"{UNITCODER}/pipeline/passed.jsonl",
         failed=f"{UNITCODER}/pipeline/failed.jsonl",
@@ -55,10 +62,11 @@ rule unitcoder_pipeline:
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         flags=plan_flags("unitcoder"),
+        model=lambda wildcards, input: f"--model {input.model}" if input.get("model") else "",
         plan=part("limits", "agents", "pipeline", "data_seed", recipe="unitcoder"),
         code=code("galley.papers.unitcoder.synthesis"),
     shell:
-        "galley unitcoder pipeline --scale {wildcards.scale} {params.flags} --workers {threads}"
+        "galley unitcoder pipeline --scale {wildcards.scale} {params.flags} {params.model} --workers {threads}"
         " --corpus {input.functions} --out {params.out} &> {log}"
 
 

@@ -70,6 +70,12 @@ TINY_CASE2CODE = {
     "sequences": {"held_out": 8, "steps": 4, "answer_tokens": 60, "shards": 1},
     "seeds": 1,
 }
+TINY_UNITCODER = {
+    "source_corpus": {"stdlib_files": 60, "wheel": False},
+    "pipeline": {"functions": 6, "inputs": 8, "tries": 4},
+    "mutants": {"benchmarks": ["corpus"], "tasks": 5, "per_task": 4, "inputs": 12},
+    "seeds": 1,
+}
 # Loaded by every Python process: nothing but local sockets, as if the cable were out; each attempt is noted.
 NO_NETWORK = """
 import os, socket
@@ -138,6 +144,7 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
             ("fourier_attention", TINY_FOURIER),
             ("codeseq", TINY_CODESEQ),
             ("case2code", TINY_CASE2CODE),
+            ("unitcoder", TINY_UNITCODER),
         ):
             path = folder / "recipes" / name / "recipe.yaml"
             recipe = yaml.safe_load(path.read_text())

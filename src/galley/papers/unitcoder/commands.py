@@ -40,6 +40,7 @@ def pipeline(
     out: OutOption,
     corpus: CorpusOption,
     workers: WorkersOption = 1,
+    model: Annotated[Path | None, typer.Option(help="directory of the plan's local model, where its agents are one")] = None,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
@@ -48,7 +49,7 @@ def pipeline(
     from galley.papers.unitcoder.synthesis import run_pipeline
 
     plan = read_plan_of("unitcoder", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    run_pipeline(corpus=corpus, out=out, plan=plan, scale=scale, workers=workers)
+    run_pipeline(corpus=corpus, out=out, plan=plan, scale=scale, workers=workers, model=model)
 
 
 @app.command()

@@ -109,7 +109,7 @@ def list_rows(folder: Path) -> Rows:
     """E5.list: how far each package list is from BigCodeBench's roots in the order of their first appearance."""
     lists = {"authors_list": AUTHORS, "control_list": CONTROL}
     if not present(folder):
-        return [absent(name, "BigCodeBench", "list_difference", "bigcodebench is not there") for name in lists]
+        return [absent(name, "BigCodeBench", "count", "bigcodebench is not there", setting="list_difference") for name in lists]
     theirs = bigcodebench_roots(str(list(task.libraries)) for task in read_bigcodebench(folder, libraries="all"))
     return [
         count(name, "BigCodeBench", "list_difference", len(set(mine) ^ set(theirs)) + (set(mine) == set(theirs) and list(mine) != theirs))
@@ -132,7 +132,7 @@ def cleaned(functions: Sequence[Function], *, sources: Path, ngram: int) -> tupl
         rows.append(
             count("ours", name, "overlapping", overlaps[name])
             if name in texts
-            else absent("ours", name, "overlapping", f"{source} is not there")
+            else absent("ours", name, "count", f"{source} is not there", setting="overlapping")
         )
     return kept, rows
 

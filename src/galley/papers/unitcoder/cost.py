@@ -15,11 +15,20 @@ TOKEN_S_PER_M = 6e6 / 20e9  # CPU seconds of one training token per million para
 FAILING = 0.45  # share of programs that fail at first and are debugged, about
 
 
+def replies(plan: Plan) -> int:
+    """Return about how many replies the plan's language models give: tests, refinements, and three a round for what fails."""
+    if plan.agents.kind == "stand_in":
+        return 0
+    return round(plan.agents.functions * (2 + FAILING * plan.pipeline.rounds * plan.pipeline.proposals))
+
+
 def executions(plan: Plan) -> dict[str, int]:
     """Return about how many programs each stage runs."""
     rounds = plan.pipeline.rounds * max(plan.pipeline.tries, plan.pipeline.proposals)
     programs = len(plan.debugging.models) * plan.debugging.tasks
+    models = replies(plan)
     return {
+        **({"pipeline with language models": models} if models else {}),
         "pipeline": round(2 * plan.pipeline.functions * (3 + FAILING * rounds)),
         "mutants": 2 * plan.mutants.tasks * plan.mutants.per_task,
         "model tests": 4 * 164 * plan.model_tests.solutions,
@@ -63,10 +72,12 @@ def describe(plan: Plan, *, scale: str, sources: Path) -> str:
     lines += [f"  {m.repo} (hub): {2 * m.params_m / 1e3:.1f} GB in 16 bits" for m in plan.models.values() if m.repo]
     lines += ["", "programs in the sandbox:"]
     lines += [f"  {stage}: about {n:,}, {n * RUN_S / 60:.2g} CPU-minutes" for stage, n in executions(plan).items()]
+    if replies(plan):
+        lines += ["", f"replies of {plan.agents.model}: about {replies(plan):,}, of up to 2,048 tokens each"]
     lines += ["", "fine-tuning:"]
     for name, m in plan.models.items():
-        minutes = 3 * plan.seeds * plan.tuning.tokens * m.params_m * TOKEN_S_PER_M / 60
-        lines.append(f"  {name}: 3 arms, {plan.seeds} seeds, {plan.tuning.tokens:,} tokens each: about {minutes:.2g} CPU-minutes")
+        minutes = 4 * plan.seeds * plan.tuning.tokens * m.params_m * TOKEN_S_PER_M / 60
+        lines.append(f"  {name}: 4 arms, {plan.seeds} seeds, {plan.tuning.tokens:,} answer tokens each: about {minutes:.2g} CPU-minutes")
     lacks = missing(plan)
     if lacks:
         lines += ["", "missing:"] + [f"  {text}" for text in lacks]

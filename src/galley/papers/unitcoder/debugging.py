@@ -23,7 +23,7 @@ from galley.data.published_programs import read_llmdebugger
 from galley.papers.unitcoder.agents import Debugger, GivenPrograms, GivenTests, Item, PrintRefiner, SearchDebugger
 from galley.papers.unitcoder.pipeline import Row, Settings, faults, kept_code, synthesize
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish, limits_of, ratio_rows
+from galley.papers.unitcoder.report import Rows, absent, count, finish, fraction, limits_of, ratio_rows
 from galley.papers.unitcoder.synthesis import settings_of
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Program, UnitTests
@@ -175,7 +175,7 @@ def permuted_rows(items: Sequence[Item], problems: Mapping[str, Problem], *, run
     for method, mine in (("permuted", tests), ("own_tests", own)):
         rows = synthesize(items, writer=GivenTests(method, mine), debugger=GivenPrograms("none", {}), refiner=None, run=run,
                           settings=replace(settings, rounds=0))  # fmt: skip
-        made.append(count(method, BENCHMARK, "total_yield", sum(r["status"] == "passed" for r in rows) / len(rows), unit="fraction"))
+        made.append(fraction(method, BENCHMARK, "total_yield", sum(r["status"] == "passed" for r in rows) / len(rows)))
     return made
 
 

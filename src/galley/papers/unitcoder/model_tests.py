@@ -24,7 +24,7 @@ from galley.data.code_benchmarks import PlusTask, read_humaneval_plus
 from galley.data.published_programs import read_codet
 from galley.papers.unitcoder.mutation import OWN_ORACLE
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish, limits_of, ratio_rows
+from galley.papers.unitcoder.report import Rows, absent, count, finish, fraction, limits_of, ratio_rows
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program, UnitTests
 from galley.synthesize.executor import Executor
@@ -159,7 +159,7 @@ def report(solved: Sequence[Solved], *, plan: Plan) -> Rows:
             rows += draw_rows(solved, chosen=chosen, k=k, draws=plan.model_tests.draws, seed=plan.data_seed, method=method)
     for method, chosen in (("permuted_asserts", "permuted"), ("own_asserts", "passes"), ("reference_asserts", "recorded")):
         kept = sum(all(v) for s in solved for v in getattr(s, chosen) if v)
-        rows.append(count(method, BENCHMARK, "total_yield", kept / sum(len(s.right) for s in solved), unit="fraction", model=MODEL))
+        rows.append(fraction(method, BENCHMARK, "total_yield", kept / sum(len(s.right) for s in solved), model=MODEL))
     return rows
 
 
@@ -181,7 +181,7 @@ def draw_rows(solved: Sequence[Solved], *, chosen: str, k: int, draws: int, seed
     common: dict[str, Any] = {"model": MODEL, "benchmark": BENCHMARK, "setting": f"k={k}"}
     rows = [
         *ratio_rows(hits, kept, method=method, metric="precision", **common),
-        count(method, BENCHMARK, "kept_share", share, unit="fraction", model=MODEL, setting=f"k={k}"),
+        fraction(method, BENCHMARK, "kept_share", share, model=MODEL, setting=f"k={k}"),
         *({**common, "method": method, "metric": "coverage", "unit": "fraction", "item_id": i, "score": c} for i, c in covered.items()),
     ]
     if method == "model_tests":

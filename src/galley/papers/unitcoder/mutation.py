@@ -20,7 +20,7 @@ from galley.artifact import Stopwatch
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_humaneval_plus
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish, limits_of, ratio_rows
+from galley.papers.unitcoder.report import Rows, absent, count, finish, fraction, limits_of, ratio_rows
 from galley.papers.unitcoder.synthesis import corpus_tasks
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program
@@ -116,7 +116,7 @@ def curve_rows(vectors: Mapping[tuple[str, str], Sequence[bool]], *, name: str) 
         rows += ratio_rows(hits, kept, method="mutants", metric="precision", **common)
         rows += ratio_rows(hits, kept, times=2, method="mutants", metric="twice_precision", **common)
         rows += ratio_rows(good, total, method="control:random", metric="precision", **common)
-        rows.append(count("mutants", name, "kept_share", share, unit="fraction", setting=f"k={k}"))
+        rows.append(fraction("mutants", name, "kept_share", share, setting=f"k={k}"))
         rows.append(count("mutants", name, "kept_programs", share * len(vectors), setting=f"k={k}"))
     return rows
 
@@ -151,7 +151,7 @@ def permuted_rows(
                 rows.append({"method": method, "benchmark": name, "metric": "yield", "unit": "fraction", "item_id": task.id,
                              "score": sum(passed) / len(mine), "weight": len(mine)})  # fmt: skip
     total = {m: sum(r["score"] * r["weight"] for r in rows if r["method"] == m) / max(1, len(programs)) for m in ("permuted", "own_tests")}
-    return [*rows, *(count(m, name, "total_yield", value, unit="fraction") for m, value in total.items())]
+    return [*rows, *(fraction(m, name, "total_yield", value) for m, value in total.items())]
 
 
 def _mutants(task: Task, plan: Plan):

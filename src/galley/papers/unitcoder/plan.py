@@ -41,6 +41,7 @@ class Agents(Strict):
 
     kind: Literal["stand_in", "endpoint", "local"] = "stand_in"
     model: str = Field(default="", description="endpoint: the model's name there; local: a key of models")
+    functions: int = Field(default=100, ge=1, description="functions of the corpus that language models take through the pipeline")
     url: str = Field(default="", description="endpoint: an OpenAI-compatible base URL; its key is read from the environment")
 
     @model_validator(mode="after")

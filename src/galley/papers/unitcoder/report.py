@@ -42,9 +42,15 @@ def finish(rows: Rows, *, stage: str, out: Path, plan: Plan, scale: str, watch: 
     write_runs(pd.DataFrame([{**common, **facts}]), out / f"{stage}.runs.csv")
 
 
-def count(method: str, benchmark: str, metric: str, value: float, *, unit: str = "count", **more: Any) -> dict[str, Any]:
-    """Return one count as an item."""
-    return {"method": method, "benchmark": benchmark, "metric": metric, "unit": unit, "score": float(value), **more}
+def count(method: str, benchmark: str, what: str, value: float, *, setting: str = "", **more: Any) -> dict[str, Any]:
+    """Return a count as an item: metric `count`, with what is counted in the setting."""
+    where = ",".join(part for part in (what, setting) if part)
+    return {"method": method, "benchmark": benchmark, "metric": "count", "unit": "count", "score": float(value), "setting": where, **more}
+
+
+def fraction(method: str, benchmark: str, metric: str, value: float, **more: Any) -> dict[str, Any]:
+    """Return one share of a whole as an item."""
+    return {"method": method, "benchmark": benchmark, "metric": metric, "unit": "fraction", "score": float(value), **more}
 
 
 def absent(method: str, benchmark: str, metric: str, reason: str, **more: Any) -> dict[str, Any]:

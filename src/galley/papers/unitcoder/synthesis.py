@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from galley.artifact import Stopwatch, code_digest, digest
 from galley.papers.unitcoder.agents import (
@@ -29,9 +30,10 @@ from galley.papers.unitcoder.agents import (
     Writer,
 )  # fmt: skip
 from galley.papers.unitcoder.export import write_files
+from galley.papers.unitcoder.model_run import language_model, run_models
 from galley.papers.unitcoder.pipeline import Row, Settings, faults, kept_code, synthesize
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, count, finish, limits_of, ratio_rows
+from galley.papers.unitcoder.report import Rows, count, finish, fraction, limits_of, ratio_rows
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Program, UnitTests
 from galley.synthesize.edits import mutants
@@ -46,8 +48,11 @@ BUG = "~bug"
 SUBSET = 24  # items of the broken controls
 
 
-def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: int) -> None:
-    """Write pipeline/{passed,failed,error,polished,sft}.jsonl, pipeline.items.parquet and pipeline.runs.csv."""
+def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: int, model: Path | None = None) -> None:
+    """Write pipeline/{passed,failed,error,polished,sft}.jsonl, pipeline.items.parquet and pipeline.runs.csv.
+
+    The files are those of the plan's agents: language models where it names some (`model` is a local one's directory), else stand-ins.
+    """
     watch = Stopwatch()
     limits = limits_of(plan)
     key = digest([code_digest(__name__), plan.model_dump()])
@@ -69,11 +74,10 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
             return synthesize(chunk, writer=shown, debugger=search, refiner=PrintRefiner(), run=run, settings=settings)
 
         stream(items, rows=rows_file, batch=plan.pipeline.batch, work=work, run=run, total=len(items), what="programs")
-        counts = write_files(rows_file, out / "pipeline")
+        counts = write_files(rows_file, out / ("pipeline" if plan.agents.kind == "stand_in" else "stand_in"))
         rows = list(read_rows(rows_file))  # a few hundred here; the files above were written in one pass
         report: Rows = [
             *(count("pipeline", "pipeline", f"{name}_rows", n) for name, n in counts.items()),
-            count("pipeline", "pipeline", "programs_executed", run.executed),
             *exact_rows(rows, n_input=len(items), settings=settings),
             *yield_rows(rows, functions=functions, rounds=settings.rounds),
             *precision_rows(rows, tasks=tasks, run=plain, method="recorded"),
@@ -82,7 +86,22 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
             *doctest_rows(functions, run=plain, settings=settings),
             *again_rows(rows, run=twin, settings=settings),
         ]
+        backend = language_model(plan, model=model, cache=out / "state" / "replies")
+        if backend is not None:
+            report += corpus_run(functions, backend=backend, out=out, sandbox=sandbox, plan=plan, key=key)
     finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
+
+
+def corpus_run(functions: Mapping[str, Row], *, backend: Any, out: Path, sandbox: Sandbox, plan: Plan, key: str) -> Rows:
+    """Take the corpus's functions as they are through the pipeline with language models; return its report."""
+    chosen = [functions[name] for name in sorted(functions) if "ours" in functions[name]["lists"]][: plan.agents.functions]
+    items = (Item(row["id"], row["code"], row["entry_point"], origin="corpus") for row in chosen)
+    state = out / "state" / f"{key}-models"
+    with Journal(state / "executions.sqlite") as journal:
+        return run_models(
+            items, backend=backend, out=out / "pipeline", state=state, run=Executor(sandbox, journal=journal), settings=settings_of(plan),
+            batch=plan.pipeline.batch, total=len(chosen),
+        )  # fmt: skip
 
 
 def settings_of(plan: Plan) -> Settings:
@@ -137,7 +156,7 @@ def exact_rows(rows: Sequence[Row], *, n_input: int, settings: Settings) -> Rows
     broken = faults(rows, n_input=n_input, settings=settings)
     passed = [row for row in rows if row["status"] == "passed"]
     return [
-        count("pipeline", "pipeline", "broken_invariants", len(broken), unit="count"),
+        count("pipeline", "pipeline", "broken_invariants", len(broken)),
         count("control:row_lost", "pipeline", "broken_invariants", len(faults(rows[1:], n_input=n_input, settings=settings))),
         count("pipeline", "pipeline", "rounds_after_pass", sum("round after" in text for text in broken)),
         count("pipeline", "pipeline", "fewest_tests", min((row["tests_run"] for row in passed), default=0)),
@@ -232,7 +251,7 @@ def again_rows(rows: Sequence[Row], *, run: Executor, settings: Settings) -> Row
     return [
         count("pipeline", "pipeline", "failing_again", failing_again([*plain, *refined], run=run, settings=settings)),
         count("control:failed_rows", "pipeline", "failing_again", failing_again(failed, run=run, settings=settings)),
-        count("pipeline", "pipeline", "refinements_dropped", dropped, unit="fraction"),
+        fraction("pipeline", "pipeline", "refinements_dropped", dropped),
     ]
 
 
