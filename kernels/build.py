@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,29 @@ from galley.artifact import GalleyError, atomic_path
 TARGETS = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 HEAD_DIMS = (64, 128)
 DTYPES = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32"}
-STATE = {"STATE", "WEIGHT", "GAIN", "OFFSET", "Z", "SHIFT", "TILE", "SPECTRAL", "P", "MAX", "SUM", "PART", "TOP", "TOTAL", "Y",
-         "K_STATE", "V_STATE", "K_WEIGHT", "V_WEIGHT", "K_GAIN", "K_OFFSET", "V_GAIN", "V_OFFSET", "SPECTRAL_PART"}  # fmt: skip
-LISTS = {"CHANNELS": "*i64", "K_REST": "*i64", "V_REST": "*i64", "K_CHANNELS": "*i64", "V_CHANNELS": "*i64", "SLOT": "*i32"}
+FP32 = {"STATE", "WEIGHT", "GAIN", "OFFSET", "Z", "SHIFT", "TILE", "SPECTRAL", "P", "MAX", "SUM", "PART", "TOP", "TOTAL", "Y",
+        "K_STATE", "V_STATE", "K_WEIGHT", "V_WEIGHT", "K_GAIN", "K_OFFSET", "V_GAIN", "V_OFFSET", "SPECTRAL_PART"}  # fmt: skip
+LISTS = {"CHANNELS": "*i64", "K_REST": "*i64", "V_REST": "*i64", "K_CHANNELS": "*i64", "V_CHANNELS": "*i64", "SLOT": "*i32",
+         "LENGTHS": "*i32"}  # fmt: skip
 COLUMNS = ["kernel", "target", "d_h", "dtype", "registers", "spill_bytes", "shared_bytes", "num_warps", "num_stages", "status", "reason"]
 
 
-def kernels() -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Return every kernel with the constants of a Llama-like launch (8 KV heads, groups of 4); D_H and widths follow the head."""
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel, its constants in a Llama-like launch (8 KV heads, groups of 4) by head size, and integers that are multiples of 16."""
+
+    fn: Any
+    constants: Callable[[int], dict[str, Any]]
+    options: dict[str, int]
+    aligned: tuple[str, ...] = ()
+
+
+def kernels() -> dict[str, Kernel]:
+    """Return every kernel by its name."""
+    return {**_flash_fourier(), **_mla_decode()}
+
+
+def _flash_fourier() -> dict[str, Kernel]:
     from galley.kernels.flash_fourier import triton_kernels as ours
     from galley.kernels.flash_fourier import triton_rebuild as theirs
     from galley.kernels.flash_fourier.triton import Blocks
@@ -34,15 +52,42 @@ def kernels() -> dict[str, tuple[Any, dict[str, Any]]]:
     blocks = Blocks()
     heads = {"N_KV": 8, "GROUP": 4, "ROWS": 4}
     tile = {"BT": blocks.tokens, "BK": blocks.orders, "BC": blocks.channels}
+    fixed = {
+        "project_query": (ours.project_query, {**heads, "BN": 32, "BC": blocks.channels}),
+        "scores": (ours.scores, {**heads, **tile, "FFT": False}),
+        "project_weights": (ours.project_weights, {**heads, **tile, "BS": blocks.chunk, "BM": 32, "FFT": False}),
+        "merge": (ours.merge, {**heads, "BD": 32, "BM": 32, "NATURAL": False}),
+        "rebuild_scores": (theirs.rebuild_scores, {**heads, "BLOCK": theirs.BLOCK, "BT": theirs.TILE, "BK": theirs.ORDERS}),
+    }
+
+    def constants(d_h: int, *, fn: Any, known: dict[str, Any]) -> dict[str, Any]:
+        widths = {"D_H": d_h, "D_P2": d_h, "K_COMP": d_h, "V_COMP": d_h, "K_KEPT": d_h // 2, "V_KEPT": d_h // 2}
+        return {k: v for k, v in {**known, **widths}.items() if k in fn.arg_names}
+
+    usual, wide = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}, {"num_warps": 8, "num_stages": 1}
     return {
-        "flash_fourier.project_query": (ours.project_query, {**heads, "BN": 32, "BC": blocks.channels}),
-        "flash_fourier.scores": (ours.scores, {**heads, **tile, "FFT": False}),
-        "flash_fourier.project_weights": (ours.project_weights, {**heads, **tile, "BS": blocks.chunk, "BM": 32, "FFT": False}),
-        "flash_fourier.merge": (ours.merge, {**heads, "BD": 32, "BM": 32, "NATURAL": False}),
-        "flash_fourier.rebuild_scores": (
-            theirs.rebuild_scores,
-            {**heads, "BLOCK": theirs.BLOCK, "BT": theirs.TILE, "BK": theirs.ORDERS},
-        ),
+        f"flash_fourier.{name}": Kernel(fn, partial(constants, fn=fn, known=known), wide if name == "rebuild_scores" else usual)
+        for name, (fn, known) in fixed.items()
+    }
+
+
+def _mla_decode() -> dict[str, Kernel]:
+    """Latents of 8 heads times a quarter of the head, and a quarter of the head rotated."""
+    from galley.kernels.mla_decode import triton_kernels as mla
+    from galley.kernels.mla_decode.triton import ROWS, Blocks, power_of_two
+
+    blocks = Blocks()
+    options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
+
+    def attend(d_h: int) -> dict[str, Any]:
+        rope, rank = d_h // 4, 8 * d_h // 4
+        return {"GROUP": 4, "ROPE": rope, "ROPE_P2": power_of_two(rope), "BH": ROWS, "BT": blocks.tokens, "BR": blocks.chunk,
+                "BV": min(blocks.columns, rank), "RAGGED": False, "UPCAST": False}  # fmt: skip
+
+    aligned = ("r_k", "r_v", "k_b", "k_h", "k_t", "c_b", "c_t", "value_at", "split")
+    return {
+        "mla_decode.attend": Kernel(mla.attend, attend, options, aligned),
+        "mla_decode.merge": Kernel(mla.merge, lambda d_h: {"BV": min(128, 8 * d_h // 4), "BM": blocks.runs}, options, ("r_v",)),
     }
 
 
@@ -56,7 +101,7 @@ def signature_of(fn: Any, constants: dict[str, Any], *, dtype: str) -> dict[str,
             types[name] = LISTS[name]
         elif "STARTS" in name:
             types[name] = "*i32"
-        elif name in STATE:
+        elif name in FP32:
             types[name] = "*fp32"
         elif name.isupper():
             types[name] = DTYPES[dtype]
@@ -71,22 +116,20 @@ def build_rows(kernel: str, target: str, *, dtype: str = "fp16") -> list[dict[st
     for field, value, allowed in (("kernel", kernel, known), ("target", target, TARGETS), ("dtype", dtype, DTYPES)):
         if value not in allowed:
             raise GalleyError(f"{field} is {value!r}; allowed: {', '.join(allowed)}")
-    fn, fixed = known[kernel]
-    return [_build(fn, fixed, kernel=kernel, target=target, d_h=d_h, dtype=dtype) for d_h in HEAD_DIMS]
+    return [_build(known[kernel], kernel=kernel, target=target, d_h=d_h, dtype=dtype) for d_h in HEAD_DIMS]
 
 
-def _build(fn: Any, fixed: dict[str, Any], *, kernel: str, target: str, d_h: int, dtype: str) -> dict[str, Any]:
+def _build(of: Kernel, *, kernel: str, target: str, d_h: int, dtype: str) -> dict[str, Any]:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    widths = {"D_H": d_h, "D_P2": d_h, "K_COMP": d_h, "V_COMP": d_h, "K_KEPT": d_h // 2, "V_KEPT": d_h // 2}
-    constants = {k: v for k, v in {**fixed, **widths}.items() if k in fn.arg_names}
-    options = {"num_warps": 8, "num_stages": 1} if "rebuild" in kernel else {"num_warps": 4, "num_stages": 2}
+    fn, constants, options = of.fn, of.constants(d_h), of.options
     index = {name: i for i, name in enumerate(fn.arg_names)}
     signature = signature_of(fn, constants, dtype=dtype)
-    pointers = {(index[name],): [["tt.divisibility", 16]] for name, kind in signature.items() if kind.startswith("*")}
-    source = ASTSource(fn=fn, signature=signature, constexprs={(index[k],): v for k, v in constants.items()}, attrs=pointers)
+    multiples = [name for name, kind in signature.items() if kind.startswith("*") or name in of.aligned]
+    known = {(index[name],): [["tt.divisibility", 16]] for name in multiples}
+    source = ASTSource(fn=fn, signature=signature, constexprs={(index[k],): v for k, v in constants.items()}, attrs=known)
     row = {"kernel": kernel, "target": target, "d_h": d_h, "dtype": dtype, **options}
     built = triton.compile(source, target=GPUTarget(*TARGETS[target]), options=options)
     used = resources_amd(built.asm["amdgcn"]) if target.startswith("gfx") else resources_nvidia(built.asm["ptx"], target)

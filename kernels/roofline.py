@@ -13,6 +13,7 @@ import pandas as pd
 from galley.artifact import GalleyError, atomic_path
 from galley.kernels.datasheets import GPUS, roofline_seconds
 from galley.kernels.flash_fourier import cost
+from galley.kernels.mla_decode import cost as mla
 
 LENGTHS = (4096, 16384, 32768)
 WAYS: dict[str, tuple[Callable[..., float], Callable[..., float]]] = {
@@ -28,17 +29,25 @@ def shape_of(tokens: int, *, d_h: int) -> cost.Shape:
     return cost.Shape(32, 8, d_h, 1024, tokens - 1024, tokens - 1024, 512, n_c, n_c)
 
 
+def mla_shape(tokens: int, *, d_h: int) -> mla.Shape:
+    """Return one layer's absorbed step of the same model: a quarter of each head rotated, a latent of a quarter head a KV head."""
+    return mla.Shape(32, 8, d_h // 4, 2 * d_h, 2 * d_h, 2 * d_h, tokens)
+
+
 def roofline_rows() -> pd.DataFrame:
     """Return FLOPs, bytes and the data sheet's least microseconds of a step by way, head size, tokens and GPU."""
     rows = []
     for d_h in (64, 128):
         for tokens in LENGTHS:
-            shape = shape_of(tokens, d_h=d_h)
-            for way, (flops, size) in WAYS.items():
+            shape, latent = shape_of(tokens, d_h=d_h), mla_shape(tokens, d_h=d_h)
+            counts = {f"flash_fourier ({way})": (flops(shape), size(shape)) for way, (flops, size) in WAYS.items()}
+            counts["mla_decode (absorbed)"] = (mla.absorbed_flops(latent), mla.latent_bytes(latent))
+            for kernel, (flops, size) in counts.items():
                 for gpu in GPUS:
-                    least = roofline_seconds(gpu, flops=flops(shape), size=size(shape))
-                    rows.append({"kernel": f"flash_fourier ({way})", "target": gpu.target, "d_h": d_h, "tokens": tokens, "gpu": gpu.name,
-                                 "gflop": flops(shape) / 1e9, "mbyte": size(shape) / 1e6, "roofline_us": 1e6 * least,
+                    # Absorbed scores and outputs run on tensor cores in 16 bits, the rest in fp32.
+                    least = roofline_seconds(gpu, flops=flops, size=size, half=kernel.startswith("mla"))
+                    rows.append({"kernel": kernel, "target": gpu.target, "d_h": d_h, "tokens": tokens, "gpu": gpu.name,
+                                 "gflop": flops / 1e9, "mbyte": size / 1e6, "roofline_us": 1e6 * least,
                                  "status": "model", "reason": "from data-sheet peaks; not a measurement"})  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -1,14 +1,13 @@
 """Kernels: ahead-of-time builds for GPUs that need not be there, a tidy row each."""
 
 KERNELS = [
-    f"flash_fourier.{name}"
-    for name in (
-        "project_query",
-        "scores",
-        "project_weights",
-        "merge",
-        "rebuild_scores",
-    )
+    "flash_fourier.project_query",
+    "flash_fourier.scores",
+    "flash_fourier.project_weights",
+    "flash_fourier.merge",
+    "flash_fourier.rebuild_scores",
+    "mla_decode.attend",
+    "mla_decode.merge",
 ]
 TARGETS = ["sm_80", "sm_90", "gfx942"]
 

@@ -219,7 +219,7 @@ def bench(
 
         run_bench(base=model, out=out, parts=parts.split(","))
     elif recipe == "fourier_attention":
-        from galley.kernels.flash_fourier.bench import write_bench
+        from galley.kernels.bench import write_bench
 
         write_bench(out, device=device)
     else:

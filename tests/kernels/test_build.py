@@ -54,6 +54,7 @@ def test_the_roofline_is_the_slower_of_compute_and_memory():
     gpu = GPUS[0]
     assert roofline_seconds(gpu, flops=gpu.fp32_flops, size=1) == 1.0
     assert roofline_seconds(gpu, flops=1, size=2 * gpu.bytes_per_s) == 2.0
+    assert roofline_seconds(gpu, flops=gpu.half_flops, size=1, half=True) == 1.0 < roofline_seconds(gpu, flops=gpu.half_flops, size=1)
     rows = roofline_rows().set_index(["kernel", "gpu", "d_h", "tokens"])["roofline_us"]
     at = ("A100-SXM-80GB", 128, 32768)
     assert rows[("flash_fourier (spectral)", *at)] < rows[("flash_fourier (rebuild)", *at)] / 20

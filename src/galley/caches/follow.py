@@ -28,10 +28,12 @@ def follow(model: PreTrainedModel, cache: Cache, ids: torch.Tensor) -> torch.Ten
     logits, start = [], 0
     with torch.no_grad(), watch:
         while start < ids.shape[1]:
-            room = tokens_at_once(cache) if model.config._attn_implementation in MASKED else 1
+            attention = model.config._attn_implementation
+            room = tokens_at_once(cache) if attention in MASKED else 1
             part = ids[:, start : start + room] if room else ids[:, start:]
-            several = part.shape[1] > 1 and isinstance(cache, CompressedCache)
-            with own_masks(model, cache, part.shape[1]) if several else nullcontext():  # type: ignore[arg-type]
+            # One token sees all there is, and sdpa needs no mask to know it; eager would take the first layer's for all.
+            own = isinstance(cache, CompressedCache) and (part.shape[1] > 1 or attention == "eager")
+            with own_masks(model, cache, part.shape[1]) if own else nullcontext():  # type: ignore[arg-type]
                 logits.append(model(part, past_key_values=cache, use_cache=True).logits)
             start += part.shape[1]
     return torch.cat(logits, dim=1)

@@ -4,7 +4,8 @@ arXiv:2402.02750, section 3. A group of keys is `group` consecutive tokens of on
 channels of one token; each has a scale and a zero (asymmetric round to nearest). Keys wait in full precision until `residual`
 tokens are there, then all of them are quantised; of the values the last `residual` tokens are whole, and each new token pushes
 one over. A step attends before anything is quantised. Codes are packed, 8 / nbits of them a byte, along their group.
-Settled: keys are quantised after RoPE, as the authors cache them; scales and zeros have the model's own type.
+Settled: keys are quantised after RoPE, as the authors cache them; scales and zeros have the model's own type. With `hold` what the
+codes stand for stays as working memory, so that a step unpacks only the codes that are new.
 """
 
 from __future__ import annotations
@@ -62,9 +63,12 @@ def join(first: Packed | None, second: Packed, *, dim: int) -> Packed:
 class KiviLayer(CompressedLayer):
     """One layer: codes of the old tokens, `keys` and `values` whole (their numbers differ), as the paper's two residuals."""
 
-    def __init__(self, *, nbits: int, group: int, residual: int) -> None:
+    spare = ("held",)
+
+    def __init__(self, *, nbits: int, group: int, residual: int, hold: bool = False) -> None:
         super().__init__()
-        self.nbits, self.group, self.residual = nbits, group, residual
+        self.nbits, self.group, self.residual, self.hold = nbits, group, residual, hold
+        self.held: list[torch.Tensor | None] = [None, None]  # what the codes of keys and of values stand for
         self.k_codes: Packed | None = None  # over (batch, n_kv, d_h, tokens): groups run along time
         self.v_codes: Packed | None = None  # over (batch, n_kv, tokens, d_h)
 
@@ -95,19 +99,34 @@ class KiviLayer(CompressedLayer):
 
     def _take_keys(self, x: torch.Tensor) -> None:
         if x.shape[-2]:
-            self.k_codes = join(self.k_codes, quantize(x.transpose(-1, -2), nbits=self.nbits, group=self.group), dim=-2)
+            new = quantize(x.transpose(-1, -2), nbits=self.nbits, group=self.group)
+            self.k_codes = join(self.k_codes, new, dim=-2)
+            self._grow(0, new)
 
     def _take_values(self, x: torch.Tensor) -> None:
         if x.shape[-2]:
-            self.v_codes = join(self.v_codes, quantize(x, nbits=self.nbits, group=self.group), dim=-3)
+            new = quantize(x, nbits=self.nbits, group=self.group)
+            self.v_codes = join(self.v_codes, new, dim=-3)
+            self._grow(1, new)
+
+    def _unpacked(self, side: int, packed: Packed) -> torch.Tensor:
+        whole = dequantize(packed, nbits=self.nbits)
+        return whole if side else whole.transpose(-1, -2)
+
+    def _grow(self, side: int, new: Packed) -> None:
+        held = self.held[side]
+        if held is not None:
+            self.held[side] = torch.cat([held, self._unpacked(side, new)], dim=-2)
 
     def _whole(self) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = self.keys, self.values
-        if self.k_codes is not None:
-            keys = torch.cat([dequantize(self.k_codes, nbits=self.nbits).transpose(-1, -2), keys], dim=-2)
-        if self.v_codes is not None:
-            values = torch.cat([dequantize(self.v_codes, nbits=self.nbits), values], dim=-2)
-        return keys, values
+        out = []
+        for side, (codes, rest) in enumerate(((self.k_codes, self.keys), (self.v_codes, self.values))):
+            old = self.held[side]
+            if codes is not None and old is None:
+                old = self._unpacked(side, codes)
+                self.held[side] = old if self.hold else None
+            out.append(rest if old is None else torch.cat([old, rest], dim=-2))
+        return out[0], out[1]
 
     def n_visible(self) -> int:
         """Return all tokens: none is dropped."""
@@ -122,7 +141,7 @@ class KiviLayer(CompressedLayer):
 class KiviCache(CompressedCache):
     """KIVI's cache at `nbits` (2 or 4); `residual` must be filled by groups, and `group` must divide a head's width."""
 
-    def __init__(self, config: PreTrainedConfig, *, nbits: int = 2, group: int = 32, residual: int = 128) -> None:
+    def __init__(self, config: PreTrainedConfig, *, nbits: int = 2, group: int = 32, residual: int = 128, hold: bool = False) -> None:
         config = require_rope_attention(config)
         if nbits not in WIDTHS:
             raise GalleyError(f"nbits is {nbits}; allowed: {', '.join(map(str, WIDTHS))}")
@@ -133,7 +152,8 @@ class KiviCache(CompressedCache):
             raise GalleyError(f"group is {group}; allowed: divisors of the head width {d_h} that fill bytes; 32 is the paper's")
         if residual % group:
             raise GalleyError(f"residual is {residual}; allowed: multiples of group = {group}, so that keys fill their groups")
-        super().__init__(layers=[KiviLayer(nbits=nbits, group=group, residual=residual) for _ in range(config.num_hidden_layers)])
+        n_layers = config.num_hidden_layers
+        super().__init__(layers=[KiviLayer(nbits=nbits, group=group, residual=residual, hold=hold) for _ in range(n_layers)])
         self.nbits = nbits
 
     def nominal_bytes(self) -> float:

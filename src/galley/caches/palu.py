@@ -4,13 +4,16 @@ arXiv:2407.21118, sections 3.1 and 3.2 (group-head low-rank decomposition). The 
 are decomposed together, W = U S V^T; with the r leading left vectors B of U a token's latent is h = B^T W x, and W x is rebuilt
 as B h. Keys are taken before RoPE: they are turned back by their position, stored as latents, and turned again after
 they are rebuilt. New tokens are stored as latents too, and attend to their own rebuilt keys and values, as in the paper.
-Settled: prompt attention is exact here (the paper's weights are low-rank in the prompt too); ranks follow the weights' own singular
-values (`rank` for all, or the least that holds `energy` of their squares, the largest of a layer's groups), not Fisher information;
-the rebuilding matrix is not fused into W_o for values. Projection biases are subtracted before and added after.
+With `moments`, the second moments of a calibration text's projections, B spans what the text's W x use most: the left vectors of W L
+for inputs whose second moment is L L^T, which is the whitening of SVD-LLM that the authors' code does.
+Settled: prompt attention is exact here (the paper's weights are low-rank in the prompt too); `rank` for all, or the least that holds
+`energy` of the squared singular values (the largest of a layer's groups), not Fisher information; the rebuilding matrix is not fused
+into W_o for values. Projection biases are subtracted before and added after.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,16 +21,43 @@ from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError
 from galley.caches.compressed import CompressedCache, CompressedLayer
+from galley.caches.prefill import Prefill
 from galley.caches.rope import kv_heads, require_count, require_rope_attention, rope_frequencies, rotate
 
 
-def group_directions(weight: torch.Tensor, *, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the left singular vectors (groups, s d_h, s d_h) of each group's rows and its singular values (groups, s d_h).
+def group_directions(weight: torch.Tensor, *, groups: int, moment: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the left singular vectors (groups, s d_h, n) of each group's rows and its singular values (groups, n), falling.
 
-    `weight` is (n_kv d_h, d) as nn.Linear has it: what is projected lies in the span of its columns' left vectors.
+    `weight` is (n_kv d_h, d) as nn.Linear has it; `moment` (n_kv d_h, n_kv d_h) the second moment of W x over a text, then W L is meant.
     """
-    left, values, _ = torch.linalg.svd(weight.double().unflatten(0, (groups, -1)), full_matrices=False)
-    return left, values
+    if moment is None:
+        left, values, _ = torch.linalg.svd(weight.double().unflatten(0, (groups, -1)), full_matrices=False)
+        return left, values
+    blocks = moment.double().unflatten(1, (groups, -1)).unflatten(0, (groups, -1)).diagonal(dim1=0, dim2=2).movedim(-1, 0)
+    squares, vectors = torch.linalg.eigh(blocks)
+    return vectors.flip(-1), squares.flip(-1).clamp_min(0).sqrt()
+
+
+def second_moments(model: PreTrainedModel, prompts: Sequence[Prefill]) -> torch.Tensor:
+    """Return the second moments of every layer's key and value projections over prompts, (layers, 2, n_kv d_h, n_kv d_h), fp32."""
+    frequencies, layers = rope_frequencies(require_rope_attention(model.config)), []
+    for index, block in enumerate(model.model.layers):
+        sides = []
+        for name, projection in (("keys", block.self_attn.k_proj), ("values", block.self_attn.v_proj)):
+            total = torch.zeros(
+                projection.weight.shape[0], projection.weight.shape[0], dtype=torch.float64, device=projection.weight.device
+            )
+            for prompt in prompts:
+                x = getattr(prompt, name)[index]
+                if name == "keys":
+                    x = rotate(x, -torch.arange(x.shape[-2], device=x.device), frequencies=frequencies)
+                flat = x.transpose(1, 2).flatten(2).flatten(0, 1).double()
+                if projection.bias is not None:
+                    flat = flat - projection.bias.detach().double()
+                total = total + flat.T @ flat / len(flat) / len(prompts)
+            sides.append(total)
+        layers.append(torch.stack(sides))
+    return torch.stack(layers).float()
 
 
 def rank_of_energy(values: torch.Tensor, energy: float) -> int:
@@ -113,10 +143,12 @@ class Directions:
         return self.left[..., : rank if rank is not None else rank_of_energy(self.values, float(energy or 0))]
 
 
-def decompose(model: PreTrainedModel, *, group_heads: int = 1) -> list[tuple[Directions, Directions]]:
+def decompose(model: PreTrainedModel, *, group_heads: int = 1, moments: torch.Tensor | None = None) -> list[tuple[Directions, Directions]]:
     """Return the directions of every layer's key and value projections; do it once for many caches of one model.
 
-    GalleyError for heads that groups do not divide, or keys that are normalised after their projection.
+    `moments` is second_moments of calibration prompts; without it the weights decide alone. GalleyError for heads that groups do
+    not divide, or keys that are normalised after their projection.
+
     """
     n_kv = kv_heads(require_rope_attention(model.config))
     require_count("group_heads", group_heads, least=1, why="the paper takes 4, or all heads")
@@ -127,14 +159,16 @@ def decompose(model: PreTrainedModel, *, group_heads: int = 1) -> list[tuple[Dir
         attention = block.self_attn
         if not hasattr(attention, "k_proj") or hasattr(attention, "k_norm"):
             raise GalleyError(f"layer {index} is {type(attention).__name__}; allowed: k_proj and v_proj without a norm after them")
-        k, v = (_directions(p, groups=n_kv // group_heads) for p in (attention.k_proj, attention.v_proj))
+        of_layer = (None, None) if moments is None else moments[index]
+        pair = zip((attention.k_proj, attention.v_proj), of_layer, strict=True)
+        k, v = (_directions(p, groups=n_kv // group_heads, moment=m) for p, m in pair)
         layers.append((k, v))
     return layers
 
 
-def _directions(projection: torch.nn.Linear, *, groups: int) -> Directions:
+def _directions(projection: torch.nn.Linear, *, groups: int, moment: torch.Tensor | None) -> Directions:
     weight = projection.weight.detach()
-    left, values = group_directions(weight, groups=groups)
+    left, values = group_directions(weight, groups=groups, moment=moment)
     bias = weight.new_zeros(weight.shape[0]) if projection.bias is None else projection.bias.detach()
     return Directions(left.to(weight), values, bias.view(groups, 1, -1))
 

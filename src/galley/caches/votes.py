@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from galley.artifact import GalleyError
 from galley.caches.rope import head_dim
 
-BLOCK = 128  # queries whose attention is held at once
+BLOCK = 64  # queries whose attention is held at once
 
 
 def attention_scale(config: PreTrainedConfig) -> float:

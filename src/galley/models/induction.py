@@ -35,7 +35,9 @@ def start_as_copier(model: LlamaForCausalLM, *, seed: int) -> None:
     frequencies = rope_frequencies(config)
     slow = (frequencies * config.max_position_embeddings < TURN).nonzero()[:, 0]
     if len(slow) < 4:
-        raise GalleyError(f"rope_theta leaves {len(slow)} rotary pairs that hardly turn in {config.max_position_embeddings} tokens; raise it")
+        raise GalleyError(
+            f"rope_theta leaves {len(slow)} rotary pairs that hardly turn in {config.max_position_embeddings} tokens; raise it"
+        )
     own, before, constant = torch.arange(n), n + torch.arange(n), d - 1
     with torch.no_grad():
         codes = torch.nn.functional.normalize(torch.randn(config.vocab_size, n, generator=generator), dim=1)

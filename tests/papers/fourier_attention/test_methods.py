@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from galley.caches.prefill import prefill
 from galley.evaluate.cached_needles import NeedleItem, read_answer
 from galley.papers.fourier_attention.checks import basis_rows, logit_rows, push_rows, step_rows
 from galley.papers.fourier_attention.methods import make_makers, tokens_within, with_noise
-from galley.papers.fourier_attention.plan import read_plan
+from galley.papers.fourier_attention.plan import asks_for_votes, read_plan
 from galley.papers.fourier_attention.selection import channel_errors
 
 TOKENS = 110
@@ -20,7 +21,7 @@ TOKENS = 110
 def setting():
     model = tiny_llama(layers=3, d_h=32)
     plan = read_plan(Path("recipes/fourier_attention/recipe.yaml"), "smoke")
-    prompt = prefill(model, prompt_ids(model, TOKENS), window=40)
+    prompt = prefill(model, prompt_ids(model, TOKENS), window=40, votes=asks_for_votes(plan))
     layout = plan.layout(TOKENS)
     errors = {
         mode: channel_errors([prompt], by=Fourier(layout.sinks, layout.local, layout.orders, mode, 64, frozenset()))
@@ -47,9 +48,24 @@ def test_equal_bytes_are_at_most_the_other_s_and_within_one_token(setting):
     model, plan, prompt, errors = setting
     makers = make_makers(model, errors, plan)
     budget, token = makers["fourier"](prompt, None).nbytes(), sum(2 * k[..., :1, :].nbytes for k in prompt.keys)
-    for name in ("sink_window:equal_bytes", "snapkv:equal_bytes", "pyramidkv:equal_bytes"):
+    for name in ("sink_window:equal_bytes", "snapkv:equal_bytes", "pyramidkv:equal_bytes", "h2o:equal_bytes"):
         assert 0 <= budget - makers[name](prompt, None).nbytes() < token
+    one_more_rank = 3 * 2 * TOKENS * 4  # layers, keys and values, tokens, fp32; one group of heads
+    assert 0 <= budget - makers["palu:equal_bytes"](prompt, None).nbytes() < one_more_rank
     assert tokens_within(10**12, prompt) == TOKENS
+
+
+def test_caches_of_one_prompt_share_spectra_and_are_those_made_alone(setting):
+    model, plan, prompt, errors = setting
+    makers = make_makers(model, errors, plan)
+    names = [m.name for m in plan.methods if m.cache == "fourier"]
+    shared = {name: makers[name](prompt, None) for name in names}
+    assert prompt.shared
+    for name in names:
+        alone = makers[name](replace(prompt, shared={}), None)
+        for a, b in zip(shared[name].layers, alone.layers, strict=True):
+            for x, y in zip(a.stored(), b.stored(), strict=True):
+                torch.testing.assert_close(x, y, atol=1e-4, rtol=1e-4)
 
 
 def test_noise_is_in_the_named_pairs_of_the_middle_only(setting):

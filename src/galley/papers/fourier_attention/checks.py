@@ -42,7 +42,7 @@ def check_paper(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: 
     where = resolve_device(device, model=model_name, gpus=spec.gpus)
     model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
     prompts = calibration_prompts(model, base=base, corpus=corpus, plan=plan)
-    errors = calibrate(prompts, out=out, plan=plan)
+    errors = calibrate(model, prompts, out=out, plan=plan)
     prompt = prompts[0]
     rows = [
         *push_rows(prompt, plan=plan),

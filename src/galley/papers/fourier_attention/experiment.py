@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from galley.artifact import GalleyError, atomic_path
 from galley.caches.compressed import CompressedCache
 from galley.caches.fourier import Fourier
+from galley.caches.palu import second_moments
 from galley.caches.prefill import Prefill, prefill
 from galley.data.corpus import read_split
 from galley.evaluate.cache_bytes import true_bytes
@@ -43,16 +44,18 @@ def calibration_prompts(model: PreTrainedModel, *, base: Path, corpus: Path, pla
     return [prefill(model, row[None].to(model.device), window=1) for row in ids[: wanted.prompts]]
 
 
-def calibrate(prompts: list[Prefill], *, out: Path, plan: Plan) -> dict[str, torch.Tensor]:
-    """Write errors.safetensors, the channel errors of our and of the authors' round trip, and return them."""
+def calibrate(model: PreTrainedModel, prompts: list[Prefill], *, out: Path, plan: Plan) -> dict[str, torch.Tensor]:
+    """Write errors.safetensors and return it: the channel errors of our and of the authors' round trip, and Palu's moments."""
     layout = plan.layout(plan.calibration.tokens)
     errors = {}
     for mode in ("ours", "official"):
         by = Fourier(layout.sinks, layout.local, layout.orders, mode, plan.max_new_tokens, frozenset())
         errors[mode] = channel_errors(prompts, by=by)
+    errors["moments"] = second_moments(model, prompts)
+    errors = {name: tensor.cpu() for name, tensor in errors.items()}
     with atomic_path(out / "errors.safetensors") as part:
-        save_file({mode: error.cpu() for mode, error in errors.items()}, part)
-    return {mode: error.cpu() for mode, error in errors.items()}
+        save_file(errors, part)
+    return errors
 
 
 def held_out_text(corpus: Path) -> list[str]:

@@ -42,7 +42,9 @@ class Method(Strict):
         default=None, description="sink_window, snapkv, pyramidkv, h2o, kivi, palu: the Fourier method whose bytes it may use"
     )
     nbits: Literal[2, 4] = Field(default=4, description="kivi, quantized (HQQ): bits")
-    rank_fraction: float = Field(default=0.3, gt=0, lt=1, description="palu: share of a head's dims that stays; the paper's 0.3")
+    group_heads: int | None = Field(default=None, ge=1, description="palu: key-value heads decomposed together; default: all of a layer")
+    rank_fraction: float = Field(default=0.3, gt=0, lt=1, description="palu: share of a group's dims that stays; the paper's 0.3")
+    energy: float | None = Field(default=None, gt=0, lt=1, description="palu: share of the squared singular values that stays, instead")
     pairs: Literal["low", "high", "first_dims", "last_dims"] = Field(
         default="low", description="noise: the slow or fast half of the rotary pairs; a control, halves by dim number"
     )
@@ -216,6 +218,11 @@ class Plan(Strict):
                 f"compress; use longer prompts (from {least} tokens), a smaller local window or fewer orders"
             )
         return layout
+
+
+def asks_for_votes(plan: Plan) -> bool:
+    """Return whether a method needs the attention that every token of a prompt got, which a prefill counts only when asked to."""
+    return any(method.cache == "h2o" for method in plan.methods)
 
 
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:

@@ -22,6 +22,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, Cache, LlamaConfig, L
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward, rotate_half
 
+from galley.kernels.device import takes_kernel
+from galley.kernels.mla_decode.dispatch import decode
+from galley.kernels.mla_decode.step import MlaStep
+
 
 class MlaLlamaConfig(LlamaConfig):
     """A Llama configuration plus the kept rotary pairs and the latent's width.
@@ -162,7 +166,12 @@ class MlaAttention(nn.Module):
         w_uk = self.k_up.weight.view(n_kv, self.d_nope, -1)
         w_uv = self.v_up.weight.view(n_kv, self.head_dim, -1)
         q_nope = q_nope.unflatten(1, (n_kv, g)).flatten(2, 3)  # (batch, kv heads, group x queries, d_nope)
-        c_q = (q_nope @ w_uk).reshape(batch, n_h * n_q, -1) * self.scaling
+        c_q = (q_nope @ w_uk).reshape(batch, n_h * n_q, -1)
+        if n_q == 1 and mask is None and takes_kernel(c):  # a decode step on a GPU; on a CPU the lines below are the faster way
+            value_at = c.shape[-1] - c_v.shape[-1]
+            step = MlaStep(q_rope[:, :, 0], c_q, k_rope, c[:, 0], self.scaling, value_at=value_at)
+            return self._values(decode(step)[:, :, None], w_uv)
+        c_q = c_q * self.scaling
         q_rope = q_rope.unflatten(1, (n_kv, g)).flatten(2, 3) * self.scaling
         by_rope = q_rope @ k_rope.transpose(-1, -2)  # (batch, kv heads, group x queries, keys)
         scores = torch.baddbmm(by_rope.reshape(batch, n_h * n_q, -1), c_q, c_k[:, 0].transpose(-1, -2))
@@ -177,7 +186,13 @@ class MlaAttention(nn.Module):
         half = scores.dtype in (torch.bfloat16, torch.float16)
         p = scores.softmax(dim=-1, dtype=torch.float32 if half else None).to(c.dtype)
         o_latent = p.view(batch, n_h * n_q, -1) @ c_v[:, 0]
-        out = o_latent.view(batch, n_kv, g * n_q, -1) @ w_uv.transpose(-1, -2)
+        return self._values(o_latent.view(batch, n_h, n_q, -1), w_uv)
+
+    def _values(self, o_latent: torch.Tensor, w_uv: torch.Tensor) -> torch.Tensor:
+        """Turn outputs in the latent (batch, query heads, queries, R) into values (batch, queries, query heads, d_h)."""
+        batch, n_h, n_q, _ = o_latent.shape
+        n_kv, g = self.n_kv, self.num_key_value_groups
+        out = o_latent.reshape(batch, n_kv, g * n_q, -1) @ w_uv.transpose(-1, -2)
         out = out.view(batch, n_h, n_q, self.head_dim)
         if self.v_up.bias is not None:
             bias = self.v_up.bias.view(1, n_kv, 1, 1, self.head_dim)
