@@ -33,7 +33,7 @@ class ScratchModel(Strict):
         default="text",
         description="copy: trained on sequences that repeat, so that it finds what stood after the same words (galley.train.copying)",
     )
-    long_steps: int = Field(default=0, ge=0, description="copy: steps at the whole context, after `steps` at short sequences")
+    rope_theta: float = Field(default=1e4, gt=1)
 
 
 class Model(Strict):

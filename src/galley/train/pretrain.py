@@ -9,11 +9,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from galley.artifact import atomic_dir, digest, manifest, write_json
+from galley.models.induction import start_as_copier
 from galley.models.scratch import build_llama, train_tokenizer
-from galley.train.copying import FIRST_PERIODS, SHORT, copy_sequences, key_value_lines
+from galley.train.copying import SHORTEST, copy_sequences, key_value_lines
 from galley.train.loop import TrainConfig, train
 from galley.train.packing import pack
 
@@ -34,12 +33,12 @@ def pretrain_scratch(
     batch_size: int,
     lr: float,
     task: str = "text",
-    long_steps: int = 0,
+    rope_theta: float = 1e4,
     keys: Sequence[str] = (),
 ) -> None:
     """Train a tokenizer and a Llama on the corpus's train split; write a Hugging Face directory and losses.csv.
 
-    With task copy the model sees sequences that repeat instead of text, and `keys` become single tokens.
+    With task copy the model starts as a copier and sees sequences that repeat instead of text; `keys` become single tokens.
     """
     lines = (corpus / "train.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]
@@ -51,27 +50,19 @@ def pretrain_scratch(
     model = build_llama(
         vocab_size=len(tokenizer), d_model=d_model, n_layers=n_layers, n_heads=n_heads, n_kv_heads=n_kv_heads, d_ff=d_ff,
         context=context, seed=seed,
+        rope_theta=rope_theta,
     )  # fmt: skip
     if copies:
-        half = context // 2
-        short = copy_sequences(steps * batch_size, tokens=SHORT, periods=FIRST_PERIODS, vocab_size=len(tokenizer), seed=seed)
-        rows = max(1, batch_size * SHORT // context)
-        long = copy_sequences(long_steps * rows, tokens=context, periods=(FIRST_PERIODS[1], half), vocab_size=len(tokenizer), seed=seed + 1)
-        phases = [(short, steps, batch_size, lr), (long, long_steps, rows, lr)]
+        start_as_copier(model, seed=seed)
+        data = copy_sequences(steps * batch_size, tokens=context, periods=(SHORTEST, context // 2), vocab_size=len(tokenizer), seed=seed)
     else:
         data = pack(texts, tokenizer, seq_len=context, seed=seed, max_tokens=2 * steps * batch_size * context)
-        phases = [(data, steps, batch_size, lr)]
-    logs = []
-    for number, (data, count, rows, rate) in enumerate(phases):
-        if not count:
-            continue
-        config = TrainConfig(
-            steps=count, batch_size=rows, seq_len=data.shape[1], lr=rate, warmup_steps=max(1, count // 20), decay_steps=count // 5,
-            weight_decay=0.1, dtype="float32", seed=seed, state_every=100, betas=(0.9, 0.99 if copies else 0.95),
-        )  # fmt: skip
-        state = out.parent / f".{out.name}.state-{digest([config, number, model.config.to_dict(), int(data.sum())])}"
-        logs.append(train(model, data, config, state=state).assign(phase=number))
-    losses = pd.concat(logs, ignore_index=True)
+    config = TrainConfig(
+        steps=steps, batch_size=batch_size, seq_len=context, lr=lr, warmup_steps=max(1, steps // 20), decay_steps=steps // 5,
+        weight_decay=0.0 if copies else 0.1, dtype="float32", seed=seed, state_every=100,
+    )  # fmt: skip
+    state = out.parent / f".{out.name}.state-{digest([config, model.config.to_dict(), int(data.sum())])}"
+    losses = train(model, data, config, state=state)
     facts = manifest(stage="train-scratch", config=config.__dict__, inputs={"train": corpus / "train.jsonl"}, seed=seed)
     with atomic_dir(out) as part:
         model.save_pretrained(part)

@@ -13,9 +13,9 @@ from galley.caches.prefill import Prefill
 KIVI_GROUP = 32  # the paper's
 
 
-def tokens_at(budget: int, prompt: Prefill, *, extra: int = 0) -> int:
-    """Return how many whole tokens fit into `budget` bytes, with `extra` bytes a token and layer beside keys and values."""
-    one = sum(2 * keys[..., :1, :].nbytes + extra for keys in prompt.keys)
+def tokens_within(budget: int, prompt: Prefill, *, sums: bool = False) -> int:
+    """Return how many whole tokens fit into `budget` bytes; with `sums` each carries a float32 a head, as H2O's do."""
+    one = sum(2 * keys[..., :1, :].nbytes + (4 * keys[..., :1, 0].numel() if sums else 0) for keys in prompt.keys)
     if budget < 8 * one:
         raise GalleyError(f"a budget of {budget} bytes holds {budget // one} tokens; compress less")
     return min(budget // one, prompt.ids.shape[1])
@@ -44,10 +44,10 @@ def residual_at(budget: int, prompt: Prefill, *, nbits: int, group: int) -> int:
     return fits[max(fits)]
 
 
-def rank_at(budget: int, prompt: Prefill) -> int:
-    """Return Palu's rank per head for which keys and values of the whole prompt fit into `budget` bytes."""
-    keys = prompt.keys[0]
-    rank = rank_within(budget, tokens=prompt.ids.shape[1], n_layers=len(prompt.keys), groups=keys.shape[1], element=keys.element_size())
+def rank_at(budget: int, prompt: Prefill, *, groups: int) -> int:
+    """Return Palu's rank per group of heads for which keys and values of the whole prompt fit into `budget` bytes."""
+    tokens, element = prompt.ids.shape[1], prompt.keys[0].element_size()
+    rank = rank_within(budget, tokens=tokens, n_layers=len(prompt.keys), groups=groups, element=element)
     if rank < 1:
         raise GalleyError(f"a budget of {budget} bytes holds no latent of {prompt.ids.shape[1]} tokens; compress less")
     return rank

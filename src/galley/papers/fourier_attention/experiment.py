@@ -52,9 +52,10 @@ def calibrate(model: PreTrainedModel, prompts: list[Prefill], *, out: Path, plan
         by = Fourier(layout.sinks, layout.local, layout.orders, mode, plan.max_new_tokens, frozenset())
         errors[mode] = channel_errors(prompts, by=by)
     errors["moments"] = second_moments(model, prompts)
+    errors = {name: tensor.cpu() for name, tensor in errors.items()}
     with atomic_path(out / "errors.safetensors") as part:
-        save_file({mode: error.cpu() for mode, error in errors.items()}, part)
-    return {mode: error.cpu() for mode, error in errors.items()}
+        save_file(errors, part)
+    return errors
 
 
 def held_out_text(corpus: Path) -> list[str]:

@@ -26,7 +26,7 @@ from galley.caches.rope import head_dim, kv_heads
 from galley.caches.sink_window import SinkWindowCache
 from galley.caches.snapkv import SnapKVCache
 from galley.papers.fourier_attention.controls import scrambled, with_noise
-from galley.papers.fourier_attention.equal import KIVI_GROUP, rank_at, residual_at, tokens_at
+from galley.papers.fourier_attention.equal import KIVI_GROUP, rank_at, residual_at, tokens_within
 from galley.papers.fourier_attention.plan import Method, Plan
 from galley.papers.fourier_attention.selection import choose_channels
 
@@ -36,22 +36,24 @@ Maker = Callable[[Prefill, Any], Cache]
 
 @dataclass
 class Bench:
-    """What filling caches needs beside the prompt: model, calibrated errors by mode, plan, and what is remembered between prompts."""
+    """What filling caches needs beside the prompt: model, calibration (errors by mode, moments), plan, and what is remembered."""
 
     model: PreTrainedModel
     errors: Mapping[str, torch.Tensor]
     plan: Plan
     budgets: dict[tuple[str, int], int] = field(default_factory=dict)  # bytes by method and prompt length
+    decomposed: dict[int, list] = field(default_factory=dict)  # Palu's directions by heads in a group
 
     @cached_property
     def named(self) -> dict[str, Method]:
         """Return the plan's methods by name."""
         return {method.name: method for method in self.plan.methods}
 
-    @cached_property
-    def directions(self) -> list:
-        """Return the singular directions of the model's projections, for Palu; found once."""
-        return decompose(self.model, moments=self.errors.get("moments"))
+    def directions(self, group_heads: int) -> list:
+        """Return the singular directions of the model's projections for Palu, weighted by the calibration text; found once."""
+        if group_heads not in self.decomposed:
+            self.decomposed[group_heads] = decompose(self.model, group_heads=group_heads, moments=self.errors.get("moments"))
+        return self.decomposed[group_heads]
 
     def budget(self, name: str, prompt: Prefill) -> int:
         """Return the bytes that a Fourier method needs for a prompt; they depend on its length only."""
@@ -64,18 +66,13 @@ class Bench:
 
 
 def make_makers(model: PreTrainedModel, errors: Mapping[str, torch.Tensor], plan: Plan) -> dict[str, Maker]:
-    """Return a function per method that fills its cache; `errors` are the calibrated channel errors by mode."""
+    """Return a function per method that fills its cache; `errors` are the calibrated channel errors by mode, and `moments`."""
     bench = Bench(model, errors, plan)
 
     def maker(method: Method) -> Maker:
         return lambda prompt, item: fill(method, prompt, bench=bench)
 
     return {method.name: maker(method) for method in plan.methods}
-
-
-def needs_votes(plan: Plan) -> bool:
-    """Return whether a method asks for the attention that every token of a prompt got."""
-    return any(method.cache == "h2o" for method in plan.methods)
 
 
 def fill(method: Method, prompt: Prefill, *, bench: Bench) -> Cache:
@@ -97,11 +94,10 @@ def fill(method: Method, prompt: Prefill, *, bench: Bench) -> Cache:
             residual = residual_at(budget, prompt, nbits=method.nbits, group=group)
         return KiviCache(config, nbits=method.nbits, group=group, residual=residual, hold=True).fill(prompt)
     if method.cache == "palu":
-        rank = rank_at(budget, prompt) if budget is not None else max(1, round(method.rank_fraction * head_dim(config)))
-        return PaluCache(model, rank=min(rank, head_dim(config) - 1), directions=bench.directions, hold=True).fill(prompt)
+        return palu_cache(method, prompt, budget=budget, bench=bench).fill(prompt)
     kept = min(tokens, round(method.whole_times * (layout.sinks + layout.local)))
     if budget is not None:
-        kept = tokens_at(budget, prompt, extra=4 * kv_heads(config) if method.cache == "h2o" else 0)
+        kept = tokens_within(budget, prompt, sums=method.cache == "h2o")
     if method.cache == "sink_window":
         return SinkWindowCache(config, sinks=layout.sinks, window=kept - layout.sinks, reindex=False).fill(prompt)
     if method.cache in ("snapkv", "pyramidkv"):
@@ -127,3 +123,14 @@ def fourier_cache(method: Method, prompt: Prefill, *, bench: Bench) -> Compresse
     )  # fmt: skip
     cache.fill(prompt)
     return scrambled(cache, seed=plan.data_seed) if method.scrambled else cache
+
+
+def palu_cache(method: Method, prompt: Prefill, *, budget: int | None, bench: Bench) -> PaluCache:
+    """Return an empty Palu cache at the method's energy or share of the dims, or at the rank that `budget` bytes allow."""
+    n_kv, width = kv_heads(bench.model.config), head_dim(bench.model.config)
+    heads = method.group_heads or n_kv
+    directions = bench.directions(heads)
+    if budget is None and method.energy is not None:
+        return PaluCache(bench.model, energy=method.energy, directions=directions, hold=True)
+    rank = max(1, round(method.rank_fraction * heads * width)) if budget is None else rank_at(budget, prompt, groups=n_kv // heads)
+    return PaluCache(bench.model, rank=min(rank, heads * width - 1), directions=directions, hold=True)

@@ -42,7 +42,9 @@ class Method(Strict):
         default=None, description="sink_window, snapkv, pyramidkv, h2o, kivi, palu: the Fourier method whose bytes it may use"
     )
     nbits: Literal[2, 4] = Field(default=4, description="kivi, quantized (HQQ): bits")
-    rank_fraction: float = Field(default=0.3, gt=0, lt=1, description="palu: share of a head's dims that stays; the paper's 0.3")
+    group_heads: int | None = Field(default=None, ge=1, description="palu: key-value heads decomposed together; default: all of a layer")
+    rank_fraction: float = Field(default=0.3, gt=0, lt=1, description="palu: share of a group's dims that stays; the paper's 0.3")
+    energy: float | None = Field(default=None, gt=0, lt=1, description="palu: share of the squared singular values that stays, instead")
     pairs: Literal["low", "high", "first_dims", "last_dims"] = Field(
         default="low", description="noise: the slow or fast half of the rotary pairs; a control, halves by dim number"
     )

@@ -23,8 +23,8 @@ from galley.evaluate.questions import Question, ask
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
-from galley.papers.fourier_attention.methods import SNAP_WINDOW, Maker, make_makers, needs_votes
-from galley.papers.fourier_attention.plan import Plan
+from galley.papers.fourier_attention.methods import SNAP_WINDOW, Maker, make_makers
+from galley.papers.fourier_attention.plan import Plan, asks_for_votes
 from galley.tables.rows import item_frame, write_items, write_runs
 
 PAPER = "fourier_attention"
@@ -63,7 +63,7 @@ class Reader:
         common = {"run_id": digest([key, stage, shard]), "paper": PAPER, "scale": scale, "model": model_name}
         common["device"] = device_name(where)
         makers = make_makers(model, errors, plan)
-        return cls(model, load_tokenizer(base), makers, needs_votes(plan), plan, out, stage, shard, key, common, watch)
+        return cls(model, load_tokenizer(base), makers, asks_for_votes(plan), plan, out, stage, shard, key, common, watch)
 
     def deal(self, units: Sequence[T]) -> Sequence[T]:
         """Return this shard's share of the units, dealt in turn."""
