@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from galley.artifact import GalleyError
-from galley.models.spec import CorpusPlan, Model
+from galley.models.spec import CorpusPlan, Model, with_revisions
 from galley.recipe import Strict, load_plan
 
 TRAINS = False  # one seed, whatever is asked of others
@@ -121,6 +121,7 @@ class Plan(Strict):
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
     """Read and check the plan of one scale; `effort` multiplies the needles of each cell. Nothing here is trained: seeds stay 1."""
     plan = load_plan(recipe, scale=scale, model=Plan)
+    plan = plan.model_copy(update={"models": with_revisions(plan.models, recipe.parent.parent)})
     if seeds not in (None, 1):
         raise GalleyError(f"seeds is {seeds}; fourier_attention trains nothing, so it takes 1; add needles with effort={seeds}")
     if effort > 1:
