@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from tenacity import retry, stop_after_attempt, wait_exponential
 
 from galley.artifact import GalleyError
-from galley.data.revisions import read_pins, revision_of
+from galley.data.revisions import hub_failures, read_pins, revision_of
 from galley.recipe import Strict
 
 FILE = "datasets.yaml"  # in the recipes' folder
@@ -111,11 +111,10 @@ class Rows:
 def open_stream(repo: str, config: str | None, *, split: str, revision: str | None) -> Any:
     """Return a data set of the hub (or of a local folder) as a stream; GalleyError when it cannot be had."""
     from datasets import load_dataset
-    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         return load_dataset(repo, name=config, split=split, streaming=True, revision=revision)
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except hub_failures(ValueError) as error:
         raise GalleyError(f"{repo} ({config or 'default'}, {split}) could not be streamed: {type(error).__name__}: {error}") from None
 
 

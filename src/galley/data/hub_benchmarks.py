@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, atomic_dir, atomic_path, write_json
 from galley.data.hub import HubData, Rows, pinned, read_hub_data
+from galley.data.revisions import hub_failures
 
 
 def is_hub_benchmark(name: str, *, recipes: Path) -> bool:
@@ -53,11 +54,10 @@ def _items(data: HubData, commit: str, folder: Path, *, name: str) -> int:
 
 def _unpack(data: HubData, commit: str, folder: Path) -> int:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         archive = hf_hub_download(data.repo, data.file, repo_type="dataset", revision=commit)
-    except (HfHubHTTPError, OSError) as error:
+    except hub_failures() as error:
         raise GalleyError(f"{data.repo}/{data.file} could not be had from the hub ({type(error).__name__})") from None
     with zipfile.ZipFile(archive) as files:
         names = [name for name in files.namelist() if name.endswith(".jsonl")]

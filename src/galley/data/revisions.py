@@ -55,6 +55,13 @@ def revision_of(repo: str, pins: dict[str, Pin]) -> str | None:
     return pins[repo].commit if repo in pins else None
 
 
+def hub_failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what huggingface_hub raises when the hub does not answer or refuses, whichever HTTP library it stands on, and `others`."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (*others, OSError, *(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"))
+
+
 def pin_repos(models: Sequence[str], data: Sequence[str], *, recipes: Path, today: datetime.date) -> list[str]:
     """Ask the hub for the current commit of each repository and write them to the file; return a line on each.
 
@@ -73,7 +80,7 @@ def pin_repos(models: Sequence[str], data: Sequence[str], *, recipes: Path, toda
             status = error.response.status_code if error.response is not None else "no answer"
             way_out = f"check the name and your access (HF_TOKEN). {recipes / FILE} is unchanged"
             raise GalleyError(f"{repo}: the hub answers {status}; {way_out}") from None
-        except OSError as error:  # offline mode, no route, a refused connection
+        except hub_failures() as error:  # offline mode, no route, a refused connection
             raise GalleyError(
                 f"{repo}: the hub at {constants.ENDPOINT} cannot be asked ({type(error).__name__}); connect, unset HF_HUB_OFFLINE or set "
                 f"HF_ENDPOINT. {recipes / FILE} is unchanged"
