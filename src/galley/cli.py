@@ -238,14 +238,14 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="default: results/bench_<recipe>.csv")] = None,
     model: Annotated[Path, typer.Option(help="mha2mla: the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
     parts: Annotated[str, typer.Option(help="mha2mla: decode, convert, train, workflow")] = "decode,convert,train,workflow",
-    device: Annotated[str, typer.Option(help="fourier_attention: cpu or cuda")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu or cuda (mha2mla: of the decode part)")] = "cpu",
 ) -> None:
     """Measure ratios against named peers, interleaved in one run."""
     out = out or Path(f"results/bench_{recipe}.csv")
     if recipe == "mha2mla":
         from galley.papers.mha2mla.bench import run_bench
 
-        run_bench(base=model, out=out, parts=parts.split(","))
+        run_bench(base=model, out=out, parts=parts.split(","), device=device)
     elif recipe == "fourier_attention":
         from galley.kernels.flash_fourier.bench import write_bench
 

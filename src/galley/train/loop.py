@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, digest
+from galley.artifact import GalleyError, digest, progress
 from galley.train.packing import batch
 from galley.train.schedule import warmup_stable_decay
 from galley.train.state import resume_state, save_state
@@ -94,8 +93,10 @@ class Run:
         """Take the steps that are left; see `train`."""
         config, model, points = self.config, self.objective.model, set(at_steps)
         model.train()
-        shown = None if self.workers.rank == 0 else True
-        for step in tqdm(range(self.first, config.steps), initial=self.first, total=config.steps, desc="train", disable=shown):
+        left = range(self.first, config.steps)
+        if self.workers.rank == 0:
+            left = progress(left, what="train", initial=self.first, total=config.steps)  # type: ignore[assignment]
+        for step in left:
             self.log.append(self._step(step))
             if on_step is not None and step + 1 in points:
                 model.eval()

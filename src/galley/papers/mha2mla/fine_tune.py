@@ -127,7 +127,7 @@ def _launched(
             file = folder / "packed.bin"
             write_packed(data, file)
         save_windows(tuning.curve, folder / "windows.safetensors")
-        model.to("cpu")
+        model.to("meta")  # it is in `start`
         release(device)
         launch_training(
             folder, config, model=start, data=file, out=out, windows=folder / "windows.safetensors", at_steps=list(points),
