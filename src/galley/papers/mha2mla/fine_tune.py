@@ -74,6 +74,7 @@ class Tuning:
                 batch_size=settings.batch_size,
                 world_size=self.processes,
             ),
+            state_every=max(100, self.steps // 50),
             seed=seed,
         )
 
