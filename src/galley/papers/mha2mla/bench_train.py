@@ -5,6 +5,7 @@ Source: ours. Short runs alternate (ours, Trainer, ours, ...) in one process; ea
 
 from __future__ import annotations
 
+import copy
 import platform
 import statistics
 import tempfile
@@ -45,6 +46,7 @@ def bench_dtype(base: Path, *, dtype: str, steps: int, rounds: int, batch_size: 
     mixed, limit = KINDS[dtype]
     original = load_model(base, dtype=torch.float32)
     d_h = original.config.hidden_size // original.config.num_attention_heads
+    converted = convert_mla(original, strategy="high", r=d_h // 16, d_kv=16)
     generator = torch.Generator().manual_seed(0)
     data = torch.randint(10, original.config.vocab_size, (steps * batch_size, seq_len), generator=generator)
     config = TrainConfig(steps=steps, batch_size=batch_size, seq_len=seq_len, lr=1e-4, dtype=dtype)
@@ -53,8 +55,7 @@ def bench_dtype(base: Path, *, dtype: str, steps: int, rounds: int, batch_size: 
     for _ in range(rounds):
         curves = []
         for name, run in (("ours", run_ours), ("trainer", run_trainer)):
-            model = convert_mla(original, strategy="high", r=d_h // 16, d_kv=16)
-            losses, seconds = run(model, data, config)
+            losses, seconds = run(copy.deepcopy(converted), data, config)
             curves.append(losses)
             rates[name].append(batch_size * seq_len / statistics.median(seconds))
         gap = max(gap, *(abs(a - b) for a, b in zip(*curves, strict=True)))
