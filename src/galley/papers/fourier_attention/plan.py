@@ -34,7 +34,9 @@ class Method(Strict):
     choice: Literal["mse", "random", "inverse"] = Field(default="mse", description="fourier: which channels are compressed")
     sides: Literal["kv", "k", "v"] = Field(default="kv", description="fourier: what is compressed")
     audits: list[Literal["off_by_one", "int_period"]] = Field(default_factory=list, description="fourier: the authors' slips to keep")
-    scrambled: bool = Field(default=False, description="fourier: a control, every coefficient but the mean's turned by a random phase")
+    coefficients: Literal["kept", "scrambled", "zero"] = Field(
+        default="kept", description="fourier: controls, every coefficient but the mean's turned by a random phase, or all of them zero"
+    )
     whole_times: float = Field(
         default=1.0, gt=0, description="sink_window, snapkv, pyramidkv, h2o: tokens kept, times FourierAttention's whole ones"
     )
@@ -106,7 +108,9 @@ class LongBench(Strict):
     gold_tokens: int = Field(ge=1, description="tokens of the gold answer whose likelihood is taken")
     new_tokens: int | None = Field(default=None, ge=1, description="cap on the official answer lengths; default: none")
     generate: list[str] | None = Field(default=None, description="methods that answer too; default: all")
-    right: bool = Field(default=True, description="also cut long prompts at their end, which loses the question (an audit)")
+    audit: list[str] = Field(
+        default_factory=lambda: ["full"], description="methods that also read long prompts cut at their end or start (an audit)"
+    )
     hub: HubData | None = Field(default=None, description="where all sixteen tasks are; default: what the sources have")
 
 
@@ -173,7 +177,7 @@ class Plan(Strict):
                     f"methods: bytes_of of {method.name!r} is {method.bytes_of!r}, which is no Fourier method; known: {', '.join(fourier)}"
                 )
         for field, chosen in (("needlebench.methods", self.needlebench.methods), ("longbench.generate", self.longbench.generate),
-                              ("ruler.generate", self.ruler.generate)):  # fmt: skip
+                              ("longbench.audit", self.longbench.audit), ("ruler.generate", self.ruler.generate)):  # fmt: skip
             unknown = [name for name in chosen or () if name not in names]
             if unknown:
                 raise ValueError(f"{field} has {unknown[0]!r}, which is no method; known: {', '.join(names)}")
