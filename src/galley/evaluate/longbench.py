@@ -41,7 +41,10 @@ def build_prompt(
     answer_tokens: int,
     side: str = "middle",
 ) -> list[int]:
-    """Return the prompt's ids, truncated by the protocol; `side` right cuts the end off instead, as a tokenizer does (an audit)."""
+    """Return the prompt's ids, truncated by the protocol.
+
+    Audits: `side` end cuts the end off instead, as a tokenizer does, and start cuts the start off.
+    """
     if protocol not in PROTOCOLS:
         raise GalleyError(f"longbench protocol is {protocol!r}; allowed: {', '.join(PROTOCOLS)}")
     fields = {"input": item["input"], "context": item["context"]}
@@ -55,8 +58,8 @@ def build_prompt(
     if limit < 2:
         raise GalleyError(f"longbench max_length is {max_length}, which leaves no room for the prompt; raise it")
     ids = tokenizer(template.format(**fields), add_special_tokens=True)["input_ids"]
-    if side == "right":
-        return ids[:limit]
+    if side != "middle":
+        return ids[:limit] if side == "end" else ids[-limit:]
     if protocol == "official" and len(ids) > limit:
         # The official script decodes the two halves and tokenises the text again.
         half = limit // 2

@@ -1,9 +1,9 @@
 """LongBench as questions for many caches: gold likelihood and graded answers, and its two averages.
 
 Protocol of LongBench (Bai et al., 2023): prompts, truncation and metrics of longbench.py and longbench_metrics.py. Beside the score the
-likelihood of the first gold answer's first tokens: a small model carries signal there. Each item that is longer than the limit is
-asked twice with `right`: with its middle cut (the benchmark's way) and with its end cut, as FourierAttention's authors' wrapper does,
-which loses the question.
+likelihood of the first gold answer's first tokens: a small model carries signal there. With `audit` an item
+that is longer than the limit is asked three times: with its middle cut (the benchmark's way), with its end cut, as FourierAttention's
+authors' wrapper does, which loses the question, and with its start cut, which loses as much text and keeps the question.
 Averages: by samples, as OpenCompass prints it, and plain; only when all sixteen tasks are there.
 """
 
@@ -19,7 +19,7 @@ from galley.evaluate.longbench_metrics import METRICS, SAMPLES, score
 from galley.evaluate.questions import Question
 
 ABSENT = "data: out of reach (neither mirror nor hub)"
-MIDDLE, RIGHT = "cut=middle", "cut=right"
+MIDDLE, AUDITS = "cut=middle", ("end", "start")
 BY_SAMPLES, PLAIN = "weighted by samples", "plain"
 
 
@@ -34,15 +34,18 @@ def longbench_questions(
     max_length: int,
     gold_tokens: int,
     new_tokens: int | None = None,
-    right: bool = False,
+    audit: bool = False,
 ) -> list[Question]:
     """Return the questions of the tasks that are there, at most `limit` a task; `new_tokens` caps the official answer lengths."""
     questions = []
     for task in METRICS:
         for number, item in enumerate((tasks.get(task) or ())[:limit] if task in prompts else ()):
             room = min(maxlen[task], new_tokens or maxlen[task])
-            cuts = {side: tuple(build_prompt(dict(item), prompts[task], tokenizer, protocol=protocol, max_length=max_length,
-                                             answer_tokens=max(room, gold_tokens), side=side)) for side in ("middle", "right")}  # fmt: skip
+
+            def cut(side: str, task: str = task, item: Mapping[str, Any] = item, room: int = room) -> tuple[int, ...]:
+                return tuple(build_prompt(dict(item), prompts[task], tokenizer, protocol=protocol, max_length=max_length,
+                                          answer_tokens=max(room, gold_tokens), side=side))  # fmt: skip
+
             gold = (item["answers"] or [""])[0]
             space = "" if prompts[task][-1:].isspace() else " "
             answer = tuple(tokenizer(space + gold, add_special_tokens=False)["input_ids"][:gold_tokens])
@@ -53,10 +56,12 @@ def longbench_questions(
                 return {"score": score(task, text, item["answers"], item.get("all_classes") or ())}
 
             stop = "\n" if protocol == "official" and task == "samsum" else None
-            one = Question(f"longbench_{task}", str(number), cuts["middle"], answer, room, grade, MIDDLE, stop)
-            questions.append(one)
-            if right and cuts["right"] != cuts["middle"]:
-                questions.append(Question(one.benchmark, one.item_id, cuts["right"], answer, room, grade, RIGHT, stop))
+            name, prompt = f"longbench_{task}", cut("middle")
+            questions.append(Question(name, str(number), prompt, answer, room, grade, MIDDLE, stop))
+            for side in AUDITS if audit else ():
+                other = cut(side)
+                if other != prompt:
+                    questions.append(Question(name, str(number), other, answer, 0, grade, f"cut={side}", stop))
     return questions
 
 

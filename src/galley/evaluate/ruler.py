@@ -38,12 +38,11 @@ def fit(build: Build, tokenizer: PreTrainedTokenizerBase, *, length: int, task: 
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (sample.prompt, sample.said)]
         return sample, ids[0], ids[1]
 
-    smallest = made(1)
+    smallest = made(0)
     need = len(smallest[1]) + len(smallest[2])
     if need > length:
         raise GalleyError(f"ruler length is {length} tokens, but the shortest {task} takes {need}; use at least {need}")
-    low, best = 1, smallest
-    high = 2
+    low, best, high = 0, smallest, 1
     while sum(map(len, made(high)[1:])) <= length and high < 4 * length:
         high *= 2
     while high - low > 1:

@@ -42,15 +42,23 @@ def with_noise(prompt: Prefill, *, pairs: str, scale: float, sinks: int, local: 
     return replace(prompt, keys=tuple(noisy), shared={})
 
 
-def scrambled(cache: FourierCache, *, seed: int) -> FourierCache:
-    """Turn every coefficient but the mean's by a random phase: as many numbers of the same size, that tell of other times."""
+def changed(cache: FourierCache, *, how: str, seed: int) -> FourierCache:
+    """Change a filled cache's coefficients, in place, and return it.
+
+    kept changes nothing; scrambled turns every coefficient but the mean's by a random phase, which leaves as many numbers of the
+    same size that tell of other times; zero leaves nothing of the compressed channels.
+    """
     generator = torch.Generator().manual_seed(seed)
-    for layer in cache.layers:
+    for layer in cache.layers if how != "kept" else ():
         assert isinstance(layer, FourierLayer)
         if layer.middle is not None:
-            k, v = (_turned(side, generator) for side in layer.middle)
+            k, v = (_turned(side, generator) if how == "scrambled" else _emptied(side) for side in layer.middle)
             layer.middle, layer.held = (k, v), None
     return cache
+
+
+def _emptied(side: Side) -> Side:
+    return replace(side, state=torch.zeros_like(side.state), offset=torch.zeros_like(side.offset))
 
 
 def _turned(side: Side, generator: torch.Generator) -> Side:

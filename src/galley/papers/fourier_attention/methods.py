@@ -25,7 +25,7 @@ from galley.caches.quantized import make_quantized_cache
 from galley.caches.rope import head_dim, kv_heads
 from galley.caches.sink_window import SinkWindowCache
 from galley.caches.snapkv import SnapKVCache
-from galley.papers.fourier_attention.controls import scrambled, with_noise
+from galley.papers.fourier_attention.controls import changed, with_noise
 from galley.papers.fourier_attention.equal import KIVI_GROUP, rank_at, residual_at, tokens_within
 from galley.papers.fourier_attention.plan import Method, Plan
 from galley.papers.fourier_attention.selection import choose_channels
@@ -122,7 +122,7 @@ def fourier_cache(method: Method, prompt: Prefill, *, bench: Bench) -> Compresse
         local=layout.local, mode=method.mode, max_new_tokens=plan.max_new_tokens, audits=method.audits, hold=True,
     )  # fmt: skip
     cache.fill(prompt)
-    return scrambled(cache, seed=plan.data_seed) if method.scrambled else cache
+    return changed(cache, how=method.coefficients, seed=plan.data_seed)
 
 
 def palu_cache(method: Method, prompt: Prefill, *, budget: int | None, bench: Bench) -> PaluCache:

@@ -13,7 +13,7 @@ from typing import Any
 from galley.artifact import GalleyError
 from galley.data import benchmarks as readers
 from galley.evaluate.longbench_metrics import METRICS
-from galley.evaluate.longbench_questions import absent_average_rows, absent_rows, asked_of, average_rows, longbench_questions
+from galley.evaluate.longbench_questions import MIDDLE, absent_average_rows, absent_rows, asked_of, average_rows, longbench_questions
 from galley.evaluate.questions import Question, require_room
 from galley.evaluate.ruler import ablation_rows, ruler_questions, unreached_rows
 from galley.papers.fourier_attention.experiment import held_out_text
@@ -46,7 +46,9 @@ def run_tasks(
     )  # fmt: skip
     require_room([*asked, *puzzles], context=reader.model.config.max_position_embeddings)
     require_window([*asked, *puzzles], plan=plan)
-    rows = reader.questions(asked, makers=reader.makers, generate=reader.chosen(plan.longbench.generate))
+    plain, audits = ([q for q in asked if (q.setting == MIDDLE) == middle] for middle in (True, False))
+    rows = reader.questions(plain, makers=reader.makers, generate=reader.chosen(plan.longbench.generate))
+    rows += reader.questions(audits, makers=reader.chosen(plan.longbench.audit), generate=())
     counts = asked_of(asked)
     rows += average_rows(rows, counts=counts)
     solved = reader.questions(puzzles, makers=reader.makers, generate=reader.chosen(ruler.generate))
@@ -74,7 +76,7 @@ def longbench_asked(reader: Reader, *, sources: Path, data: Tasks) -> list[Quest
     wanted = reader.plan.longbench
     return longbench_questions(
         data, reader.tokenizer, prompts=prompts, maxlen=maxlen, protocol=wanted.protocol, limit=wanted.limit, max_length=wanted.max_length,
-        gold_tokens=wanted.gold_tokens, new_tokens=wanted.new_tokens, right=wanted.right,
+        gold_tokens=wanted.gold_tokens, new_tokens=wanted.new_tokens, audit=bool(wanted.audit),
     )  # fmt: skip
 
 
