@@ -73,6 +73,11 @@ def plan_of(recipe, scale):
         raise WorkflowError(str(error))
 
 
+def made_of(spec):
+    """Return what decides a model's files; how many GPUs a recipe gives it does not."""
+    return spec.model_dump(include={"kind", "source", "repo", "revision", "scratch"})
+
+
 def check_shared(scale):
     """Refuse recipes that disagree about a model of the same name or about the text: both are made once a scale."""
     models, corpora = {}, {}
@@ -82,7 +87,7 @@ def check_shared(scale):
             corpora[name] = plan.corpus
         for model, spec in plan.models.items():
             other, seen = models.setdefault(model, (name, spec))
-            if seen != spec:
+            if made_of(seen) != made_of(spec):
                 raise WorkflowError(f"models.{model} differs between recipes/{other} and recipes/{name}; give one of them another name")
     first = next(iter(corpora), None)
     for name, corpus in corpora.items():

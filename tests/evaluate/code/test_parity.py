@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import write_source
+from code_sources import write_source
 
 from galley.artifact import GalleyError
 from galley.data.code_benchmarks import PlusTask, read_humaneval_plus

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from conftest import DOUBLE, write_source
+from code_sources import DOUBLE, write_source
 
 from galley.artifact import GalleyError
 from galley.evaluate.code.score import SCORE_COLUMNS, score_file
