@@ -24,9 +24,14 @@ from galley.sandbox.probe import quick
 from galley.sandbox.types import Calls, Limits, Outcome, Program, Stdin
 from galley.sandbox.worker import Worker
 
-IN_FLIGHT = 2  # programs a runner holds: the one it runs and the next
+SHORT_S = 0.02  # a runner whose programs are shorter holds the next one too; behind a long one it would wait in vain
 SLACK_S = 10.0  # beyond a program's wall limit before a silent runner is replaced
+HELD_BYTES = 256 << 20  # results that wait for an earlier program: no more is begun beyond it
 STORED_BYTES = 64 << 20  # inputs that a runner keeps
+
+
+def _weight(outcome: Outcome) -> int:
+    return sum(len(call.raw) for call in outcome.calls)
 
 
 def _encoded(i: int, item: Any) -> bytes:
@@ -41,6 +46,12 @@ class _Lane:
     worker: Worker
     sent: deque[tuple[int, Program, Reply]] = dataclasses.field(default_factory=deque)
     since: float = 0.0
+    pace: float = 0.0  # seconds per program of late
+
+    @property
+    def free(self) -> bool:
+        """Whether it takes another program."""
+        return len(self.sent) < (2 if self.pace < SHORT_S else 1)
 
 
 class Sandbox:
@@ -104,6 +115,10 @@ class Sandbox:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def runner_pids(self) -> list[int]:
+        """Return the runners' process ids."""
+        return [lane.worker.process.pid for lane in self._lanes]
+
     def close(self) -> None:
         """End the runners."""
         for lane in self._lanes:
@@ -127,12 +142,13 @@ class Sandbox:
             raise GalleyError("this sandbox is closed")
         source = enumerate(programs)
         waiting: dict[int, Outcome] = {}
-        following, exhausted = 0, False
+        following, exhausted, held = 0, False, 0
         ahead = 64 * len(self._lanes)
         try:
             while True:
                 while not exhausted and (lane := self._free()) is not None:
-                    if ordered and self._oldest(following) + ahead < self._newest(following, waiting):
+                    late = self._newest(following, waiting) - following > ahead or held > HELD_BYTES
+                    if ordered and late and any(lane.sent for lane in self._lanes):
                         break
                     item = next(source, None)
                     if item is None:
@@ -146,21 +162,21 @@ class Sandbox:
                         yield outcome
                         continue
                     waiting[number] = outcome
+                    held += _weight(outcome)
                 while following in waiting:
-                    yield waiting.pop(following)
+                    outcome = waiting.pop(following)
+                    held -= _weight(outcome)
+                    yield outcome
                     following += 1
         finally:
             self._abandon()
-
-    def _oldest(self, following: int) -> int:
-        return following
 
     def _newest(self, following: int, waiting: dict[int, Outcome]) -> int:
         return max([following, *waiting, *(number for lane in self._lanes for number, _, _ in lane.sent)])
 
     def _free(self) -> _Lane | None:
-        lane = min(self._lanes, key=lambda lane: len(lane.sent))
-        return lane if len(lane.sent) < IN_FLIGHT else None
+        lane = min(self._lanes, key=lambda lane: (len(lane.sent), lane.pace))
+        return lane if lane.free else None
 
     def _hand(self, lane: _Lane, number: int, program: Program) -> None:
         limits = program.limits or self.limits
@@ -216,7 +232,9 @@ class Sandbox:
                             raise GalleyError(f"sandbox fault: {plain.decode(payload)['message']}")
                         number, program, reply = lane.sent[0]
                         if letter == b"E":
-                            lane.since = time.monotonic()
+                            now = time.monotonic()
+                            lane.pace = 0.5 * (lane.pace + now - lane.since)
+                            lane.since = now
                         if reply.add(letter, payload):
                             lane.sent.popleft()
                             yield number, judge(program, program.limits or self.limits, reply, isolation=self.isolation)

@@ -28,6 +28,7 @@ class Limits:
     open_files: int = 64
     file_mb: int = 16  # a single file; all files together: four times that
     output_kb: int = 64  # standard output
+    result_mb: int = 64  # what Calls may hand back; HumanEval+'s largest task needs 128
 
 
 @dataclass(frozen=True)

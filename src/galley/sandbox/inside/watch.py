@@ -18,7 +18,6 @@ from typing import Any
 from galley.sandbox.inside.tree import Tree
 
 LOOK_S = 0.05
-MAX_SAID = 64 << 20  # bytes of results that one program may send
 BUFFER = 1 << 18
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -40,7 +39,8 @@ class Watch:
         `watched` is the program's process descriptor; `sources` maps descriptors to the letter of their frames.
         Returns how it ended: `code` is None when it was us who ended it.
         """
-        room = {b"C": MAX_SAID, b"O": limits["output_kb"] * 1024, b"V": MAX_SAID}
+        said = limits["result_mb"] << 20
+        room = {b"C": said, b"O": limits["output_kb"] * 1024, b"V": said}
         last = os.pidfd_open(tester) if tester > 0 else watched
         poll = select.poll()
         for descriptor in sources:
