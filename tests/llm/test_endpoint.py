@@ -81,6 +81,8 @@ def test_failures_are_tried_again_and_successes_are_not(endpoint, tmp_path):
     endpoint.requests.clear()
     backend(endpoint, cache=tmp_path).generate(["p", "q"], max_tokens=5)
     assert len(endpoint.requests) == 2  # another setting is another question
+    moved = EndpointBackend("http://127.0.0.1:1/v1", "m", cache=tmp_path, attempts=1)
+    assert [row[0].text for row in moved.generate(["p", "q"])] == ["echo:p", "echo:q"]  # the same model at another address
 
 
 def test_a_broken_cache_file_counts_as_absent(endpoint, tmp_path):

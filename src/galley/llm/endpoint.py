@@ -52,7 +52,7 @@ class EndpointBackend:
         if not url.startswith(("http://", "https://")) or "@" in url:
             raise GalleyError(f"endpoint is {url!r}; it must be an http(s) address without a password, such as http://127.0.0.1:8000/v1")
         self.url, self.model, self.name = url.rstrip("/"), model, f"endpoint:{model}"
-        self.identity = f"{self.url} {model}"
+        self.identity = model  # not the address: a server that comes back elsewhere goes on with what was kept
         self.key = os.environ.get(key_env, "")
         self.client = OpenAI(base_url=self.url, api_key=self.key or "none", timeout=timeout_s, max_retries=0)
         self.cache, self.workers, self.give_up_after = ResponseCache(cache) if cache else None, workers, give_up_after

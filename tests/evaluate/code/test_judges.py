@@ -98,6 +98,22 @@ def test_plus_compares_with_the_canonical_solution(sandbox):
     assert [(r.suite, r.passed) for r in every] == [("base", False), ("plus", False)]
 
 
+def test_a_slow_program_gets_the_full_time_and_an_endless_one_does_not(sandbox, monkeypatch):
+    from galley.evaluate.code import plus as module
+    from galley.sandbox.types import Limits
+
+    monkeypatch.setattr(module, "CALL_CPU_S", 0.2)
+    monkeypatch.setattr(module, "SHORT", Limits(cpu_s=0.5, wall_s=20.0))
+    monkeypatch.setattr(module, "LIMITS", Limits(cpu_s=3.0, wall_s=60.0))
+    task = PlusTask("HumanEval/s", "", "f", "def f(x):\n    return x\n", tuple([n] for n in range(8)), ([1],), 0.0)
+    loop = "    while time.process_time() < end:\n        pass\n    return x\n"
+    wait = "import time\ndef f(x):\n    end = time.process_time() + {seconds}\n" + loop
+    programs = samples(task, [wait.format(seconds=0.1), wait.format(seconds=60), wait.format(seconds=0)])
+    results = judge_plus(sandbox, programs, {task.id: task}, expected=compute([task], sandbox=sandbox))
+    base = [r for r in results if r.suite == "base"]
+    assert verdicts(base) == ["pass", "timeout", "pass"] and base[0].cpu_s > 0.7 and base[1].cpu_s < 1.0
+
+
 def test_equal_bytes_are_the_oracle_s_verdict_too():
     values = [1, 1.0, 1.0000005, "a", None, [1.0], (1.0,), {1, 2}, True]
     matches = PlusTask("Mbpp/434", "", "text_match_three", "", (), (), 0.0)

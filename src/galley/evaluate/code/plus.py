@@ -8,7 +8,7 @@ programs that fail on base are not run on plus unless `every` asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from galley.data.code_benchmarks import PlusTask
@@ -22,6 +22,8 @@ from galley.sandbox.types import CallResult, Calls, Limits, Outcome, Program
 
 CALL_CPU_S = 4.0
 LIMITS = Limits(cpu_s=60.0, wall_s=240.0, memory_mb=4096)
+SHORT = Limits(cpu_s=12.0, wall_s=120.0, memory_mb=4096)  # three calls that never end; who is merely slow gets another run
+SLOW = "every call so far was right"
 SUITES = ("base", "plus")
 
 
@@ -30,14 +32,9 @@ def judge_plus(
     every: bool = False,
 ) -> list[Result]:  # fmt: skip
     """Judge programs on base inputs, and those that pass on plus inputs; a `plus` pass is a pass of both."""
-    base = judge(
-        sandbox, samples, suite="base", programs=_programs(tasks, "base", expected), verdict=_verdict(tasks, "base", expected, audit)
-    )
+    base = _judge_suite(sandbox, samples, tasks, "base", expected, audit)
     good = {r.line for r in base if r.passed}
-    again = [s for s in samples if every or s.line in good]
-    plus = judge(
-        sandbox, again, suite="plus", programs=_programs(tasks, "plus", expected), verdict=_verdict(tasks, "plus", expected, audit)
-    )
+    plus = _judge_suite(sandbox, [s for s in samples if every or s.line in good], tasks, "plus", expected, audit)
     if every:
         return [*base, *plus]
     ran = {r.line: r for r in plus}
@@ -45,14 +42,27 @@ def judge_plus(
     return [*base, *(ran[s.line] for s in samples if s.line in ran), *failed]
 
 
-def _programs(tasks: Mapping[str, PlusTask], suite: str, expected: References) -> Any:
+def _judge_suite(
+    sandbox: Sandbox, samples: Sequence[Sample], tasks: Mapping[str, PlusTask], suite: str, expected: References, audit: Audit
+) -> list[Result]:
+    """Judge a suite within the short limits, and again within the full ones who ran out of time without a wrong call."""
     split = {task: parts(getattr(tasks[task], suite), suites[suite]) for task, suites in expected.items() if task in tasks}
+    verdict = _verdict(tasks, suite, expected, audit)
 
-    def programs(sample: Sample) -> list[Program]:
-        name = tasks[sample.task_id].entry_point
-        return [Program(str(sample.line), sample.program, Calls(name, inputs, CALL_CPU_S), LIMITS) for inputs in split[sample.task_id]]
+    def within(limits: Limits) -> Callable[[Sample], list[Program]]:
+        def programs(sample: Sample) -> list[Program]:
+            name = tasks[sample.task_id].entry_point
+            return [Program(str(sample.line), sample.program, Calls(name, inputs, CALL_CPU_S), limits) for inputs in split[sample.task_id]]
 
-    return programs
+        return programs
+
+    first = judge(sandbox, samples, suite=suite, programs=within(SHORT), verdict=verdict)
+    slow = {r.line for r in first if r.verdict == "timeout" and r.reason == SLOW}
+    if not slow:
+        return first
+    again = judge(sandbox, [s for s in samples if s.line in slow], suite=suite, programs=within(LIMITS), verdict=verdict)
+    second = {r.line: r for r in again}
+    return [second.get(r.line, r) for r in first]
 
 
 def _verdict(tasks: Mapping[str, PlusTask], suite: str, expected: References, audit: Audit) -> Judge:
@@ -92,6 +102,8 @@ def _fault(call: CallResult, at: int, outcomes: Sequence[Outcome]) -> tuple[str,
     """Return the verdict and reason of a program whose call `at` will not do."""
     if call.exception == "NoResult":  # the process ended first, by a limit or by itself
         ended = next((o for o in outcomes if o.verdict != "pass"), outcomes[-1])
+        if ended.verdict == "timeout":
+            return "timeout", SLOW
         return (ended.verdict if ended.verdict != "pass" else "no_result"), ended.message[:200]
     verdict = {"raised": "error", "timeout": "timeout"}.get(call.status, "fail")
     said = "another value" if call.status == "value" else f"{call.exception} {call.message}".strip()
