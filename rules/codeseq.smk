@@ -94,11 +94,12 @@ rule codeseq_tune:
     resources:
         mem_mb=6000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 24 * 60,
-        gpu=lambda wildcards: plan_of("codeseq", wildcards.scale).models[wildcards.model].gpus,
+        gpu=gpus_of("codeseq"),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         synthesis=lambda wildcards, input: Path(input.sft).parent,
         flags=plan_flags("codeseq"),
+        device=device_flag("codeseq"),
         plan=part(
             "models",
             "functions",
@@ -112,4 +113,4 @@ rule codeseq_tune:
     shell:
         "galley codeseq tune --model {wildcards.model} --base {input.base}"
         " --synthesis {params.synthesis} --out {params.out} --shard {wildcards.shard}"
-        " --scale {wildcards.scale} {params.flags} &> {log}"
+        " --scale {wildcards.scale} {params.flags} {params.device} &> {log}"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from galley.options import RECIPES, EffortOption, ScaleOption, SeedsOption
+from galley.options import RECIPES, DeviceOption, EffortOption, ScaleOption, SeedsOption
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the CodeSeq recipe.")
@@ -59,10 +59,11 @@ def tune(
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
+    device: DeviceOption = "auto",
 ) -> None:
     """Tune one shard's arms of a real model on sequence functions and on solutions, and score what was held out."""
     from galley.papers.codeseq.tune import run_tune
 
     plan = read_plan_of("codeseq", scale, folder=RECIPES, seeds=seeds, effort=effort)
     run_tune(base=base, synthesis=synthesis, out=out, plan=plan, model_name=model, scale=scale, shard=shard,
-             workers=workers)  # fmt: skip
+             workers=workers, device=device)  # fmt: skip

@@ -21,6 +21,7 @@ import torch
 from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest, sha256_file
 from galley.evaluate.induction import answer_nll, induction_gap
 from galley.llm.local import HFBackend
+from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.codeseq.canonical import group_sequences, hold_out
@@ -74,16 +75,19 @@ def split_items(items: Sequence[Item], *, held_out: int, seed: int) -> tuple[lis
     return [i for i in items if i.id not in held], [i for i in items if i.id in held]
 
 
-def run_tune(*, base: Path, synthesis: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, workers: int) -> None:
+def run_tune(
+    *, base: Path, synthesis: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, workers: int, device: str = "auto"
+) -> None:
     """Write tune-<shard>.items.parquet and .runs.csv; arms that an interrupted run had finished are kept."""
     if shard >= plan.shards:
         raise GalleyError(f"shard is {shard}; this scale has shards 0 to {plan.shards - 1}")
     if plan.functions is None or plan.tuning is None:
         raise GalleyError("the plan of this scale has no functions or no tuning; nothing is tuned")
     spec = spec_of(plan.models, model_name)
+    where = resolve_device(device, model=model_name, gpus=spec.gpus)
     data = {name: sha256_file(synthesis / f"{name}.jsonl") for name in ("functions", "sft", "sft_plain", "gtg")}
     key = digest([code_digest(__name__), plan.functions.model_dump(), plan.tuning.model_dump(), plan.data_seed, data, model_name])
-    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": "cpu"}
+    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": device_name(where)}
     todo: list[tuple[str, str, int]] = [("untrained", "before", 0)]
     todo += [(experiment, arm, seed) for seed in range(plan.tuning.seeds) for experiment, arm in ARMS]
     frames, runs = [], []
@@ -92,7 +96,7 @@ def run_tune(*, base: Path, synthesis: Path, out: Path, plan: Plan, model_name: 
             done = out / "state" / key / f"{experiment}-{arm.replace(':', '_')}-{seed}.parquet"
             if not done.exists():
                 watch = Stopwatch()
-                model = load_model(base, dtype=getattr(torch, spec.dtype))
+                model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
                 job = Tuned(model, load_tokenizer(base), plan, synthesis, Judge(sandbox, journal))
                 tokens = job.train(experiment, arm, seed=seed, state=done.with_suffix(".state"))
                 rows = list(job.score(experiment, arm))
