@@ -2,6 +2,8 @@
 
 snakemake --cores all results/table_mha2mla.csv
 snakemake --cores all results/table_fourier_attention.csv
+snakemake --cores all results/table_unitcoder.csv
+snakemake --cores all results/table_case2code.csv
 snakemake --cores all results/table_mha2mla.csv --config scale=smoke
 """
 
@@ -31,7 +33,11 @@ include: "rules/sources.smk"
 include: "rules/models.smk"
 include: "rules/mha2mla.smk"
 include: "rules/fourier_attention.smk"
+include: "rules/codeseq.smk"
+include: "rules/unitcoder.smk"
+include: "rules/case2code.smk"
 include: "rules/kernels.smk"
+include: "rules/code.smk"
 include: "rules/tables.smk"
 
 

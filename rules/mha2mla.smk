@@ -75,7 +75,7 @@ rule mha2mla_arms:
             "shards",
             "data_seed",
         ),
-        code=code("galley.papers.mha2mla.shard"),
+        code=code("galley.papers.mha2mla.shard") + code("galley.train.worker"),
     shell:
         "galley mha2mla arms --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
         " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} --sources {params.sources} &> {log}"

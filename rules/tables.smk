@@ -38,7 +38,7 @@ rule table:
 rule certificates:
     """Score every evaluator on gold and on corrupted answers: what it gives must be 1 and near 0."""
     input:
-        sources=expand("results/sources/{source}", source=OPTIONAL),
+        sources=expand("results/sources/{source}", source=OPTIONAL + CODE),
     output:
         "results/table_certificates.csv",
     log:

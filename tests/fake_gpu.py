@@ -10,12 +10,12 @@ import copy
 from unittest import mock
 
 import torch
-import torch.utils.backend_registration
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-torch.utils.backend_registration._setup_privateuseone_for_python_backend("fakegpu")
+_setup_privateuseone_for_python_backend("fakegpu")
 GPU = torch.device("fakegpu", 0)
-NUMBERS = {torch.bool: True, torch.int64: 1, torch.int32: 1, torch.uint8: 1}
+NUMBERS = {torch.int64: 1, torch.int32: 1, torch.uint8: 1}
 
 
 class Numbers(FakeTensorMode):
@@ -23,9 +23,12 @@ class Numbers(FakeTensorMode):
 
     avoid_device_init = True  # torch.tensor(..., device=GPU) is made on the CPU first
 
+    def __deepcopy__(self, memo):
+        return self  # a copied model's tensors are of the same GPU
+
     def dispatch(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default:
-            return NUMBERS.get(args[0].dtype, 0.5)
+            return self.truth if args[0].dtype == torch.bool else NUMBERS.get(args[0].dtype, 0.5)
         if func is torch.ops.aten.nonzero.default:  # one place: as many as the data would say are not known
             with self:
                 return torch.zeros(1, args[0].dim(), dtype=torch.long, device=args[0].device)
@@ -55,9 +58,10 @@ def apply(module, fn, recurse=True):
 
 
 @contextlib.contextmanager
-def fake_gpu():
-    """Within, tensors are fake and `GPU` is a device."""
+def fake_gpu(*, truth=True):
+    """Within, tensors are fake and `GPU` is a device; `truth` answers every yes-or-no (a generation ends on yes)."""
     mode = Numbers(allow_non_fake_inputs=False)
+    mode.truth = truth
     with mock.patch.object(torch.nn.Module, "_apply", apply), mode:
         yield mode
 

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 FILES = {
     "mha2mla": "recipes/mha2mla/recipe.yaml",
     "fourier_attention": "recipes/fourier_attention/recipe.yaml",
+    "codeseq": "recipes/codeseq/recipe.yaml",
+    "case2code": "recipes/case2code/recipe.yaml",
     "claims": "recipes/fourier_attention/claims.yaml",
     "sources": "recipes/sources.yaml",
 }

@@ -16,7 +16,9 @@ import typer
 
 from galley import papers
 from galley.artifact import GalleyError
+from galley.evaluate.code import commands as code_commands
 from galley.options import RECIPES, EffortOption, MirrorOption, RecipeOption, ScaleOption, SeedsOption
+from galley.sandbox import commands as sandbox_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +39,8 @@ claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Chec
 for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own stages
     app.add_typer(importlib.import_module(f"galley.papers.{paper.name}.commands").app, name=paper.name.replace("_", "-"))
 app.add_typer(claims_app, name="claims")
+app.add_typer(code_commands.app)  # code-eval, code-generate, code-certify, code-parity
+app.add_typer(sandbox_commands.app)  # sandbox doctor, run-programs
 
 
 def _plan(scale: str, *, seeds: int | None, effort: int, recipe: str = "mha2mla"):
@@ -211,6 +215,7 @@ def bench(
     model: Annotated[Path, typer.Option(help="mha2mla: the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
     parts: Annotated[str, typer.Option(help="mha2mla: decode, convert, train, workflow")] = "decode,convert,train,workflow",
     device: Annotated[str, typer.Option(help="fourier_attention: cpu or cuda")] = "cpu",
+    programs: Annotated[int, typer.Option(help="synthesis: how many programs are streamed")] = 100_000,
 ) -> None:
     """Measure ratios against named peers, interleaved in one run."""
     out = out or Path(f"results/bench_{recipe}.csv")
@@ -222,8 +227,16 @@ def bench(
         from galley.kernels.bench import write_bench
 
         write_bench(out, device=device)
+    elif recipe == "synthesis":
+        from galley.synthesize.bench import write_bench as write_synthesis_bench
+
+        write_synthesis_bench(out, programs=programs)
+    elif recipe == "sandbox":
+        from galley.sandbox.bench import write_bench as write_sandbox_bench
+
+        write_sandbox_bench(out)
     else:
-        raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention")
+        raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention, synthesis, sandbox")
 
 
 @app.command()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from galley.artifact import GalleyError
+
 Array = NDArray[np.float64]
 DRAWS = 4000
 
@@ -88,3 +90,12 @@ def items_needed(estimate: Estimate, *, threshold: float) -> int | None:
     if not gap or not math.isfinite(half):
         return None
     return max(estimate.n_items + 1, math.ceil(estimate.n_items * (half / gap) ** 2))
+
+
+def derangement(n: int, *, seed: int) -> list[int]:
+    """Return a seeded permutation of range(n) that leaves nothing in its place: one cycle through a random order; n >= 2."""
+    if n < 2:
+        raise GalleyError(f"{n} item has no other item to exchange with; give at least two")
+    order = np.random.default_rng(seed).permutation(n).tolist()
+    follow = dict(zip(order, order[1:] + order[:1], strict=True))
+    return [follow[i] for i in range(n)]

@@ -17,6 +17,7 @@ import yaml
 from galley.artifact import GalleyError
 from galley.data import fetch as module
 from galley.data.fetch import _extract, fetch
+from galley.data.sources import GitHub
 
 BODY = bytes(range(256)) * 4000  # 1 MB
 COMMIT = "a" * 40
@@ -86,6 +87,12 @@ def test_first_download_and_then_the_cache(server, tmp_path):
     assert record["status"] == "ok" and (tmp_path / "out/data.bin").read_bytes() == BODY
     fetch("bytes", out=tmp_path / "again", sources=registry(tmp_path), mirror=None)
     assert len(server.requests) == 1
+
+
+def test_a_file_may_have_another_name_in_the_repository(server):
+    origin = GitHub(kind="github", repo="a/b", commit=COMMIT, folder="data", paths={"data.bin": "deep/other name.bin"})
+    assert module.file_url(origin, "data.bin").endswith(f"/a/b/{COMMIT}/data/deep/other%20name.bin")
+    assert module.file_url(origin, "plain.bin").endswith(f"/a/b/{COMMIT}/data/plain.bin")
 
 
 def test_a_cut_connection_is_resumed(server, tmp_path):
@@ -167,3 +174,11 @@ def test_a_member_of_a_wheel(tmp_path):
         archive.writestr("x/data.bin", b"inside")
     _extract(wheel, "x/data.bin", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == b"inside"
+
+
+def test_the_member_dot_is_the_archive_itself(tmp_path):
+    wheel = tmp_path / "x-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("x/data.bin", b"inside")
+    _extract(wheel, ".", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == wheel.read_bytes()

@@ -31,6 +31,8 @@ BROKEN = [
     ({"files": {"../a.txt": {"sha256": "0" * 64, "bytes": 3}}}, "files"),
     ({"origins": [{"kind": "hub", "repo": "a/b", "revision": "main"}]}, "revision"),
     ({"origins": [{"kind": "ftp"}]}, "origins"),
+    ({"origins": [{"kind": "github", "repo": "a/b", "commit": "0" * 40, "paths": {"a.txt": "../b.txt"}}]}, "paths"),
+    ({"origins": [{"kind": "github", "repo": "a/b", "commit": "0" * 40, "paths": {"b.txt": "c.txt"}}]}, "paths"),
 ]
 
 

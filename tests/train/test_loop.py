@@ -4,7 +4,8 @@ from tiny import tiny_llama
 from torch.nn import functional as F
 
 from galley.artifact import GalleyError
-from galley.train.loop import HeadLoss, TrainConfig, micro_batches, next_token_loss, train
+from galley.train.loop import TrainConfig, micro_batches, train
+from galley.train.loss import HeadLoss, next_token_loss
 from galley.train.packing import batch, pack
 from galley.train.schedule import warmup_stable_decay
 

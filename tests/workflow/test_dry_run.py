@@ -52,6 +52,9 @@ def test_every_target_at_every_scale(clone, answers, scale):
     assert found["mha2mla_arms"] == len(plans["mha2mla"].models) * plans["mha2mla"].shards
     fourier = plans["fourier_attention"]
     assert found["fourier_attention_needles"] == len(fourier.models) * fourier.shards
+    assert found["codeseq_induce" if scale != "paper" else "codeseq_tune"] == plans["codeseq"].shards * max(1, len(plans["codeseq"].models))
+    assert found["case2code_sequences"] == plans["case2code"].sequences.shards and found["case2code_synthesize"] == 1
+    assert found["unitcoder_pipeline"] == 1 and found.get("unitcoder_tuning", 0) == len(plans["unitcoder"].models)
     assert found.get("train_scratch_model", 0) == sum(m.kind == "scratch" for m in models.values())
     assert found.get("prepare_model", 0) == sum(m.kind != "scratch" for m in models.values())
 

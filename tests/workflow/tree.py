@@ -54,6 +54,28 @@ TINY_FOURIER = {
     "seeds": 1,
     "shards": 1,
 }
+TINY_CODESEQ = {
+    "models": {},
+    "synthesis": {"sequences": "generated", "problems": 16, "gtg_problems": 5, "rollouts": 4},
+    "induction": {"steps": 4, "answer_tokens": 60},
+    "reflection": {"steps": 4, "answer_tokens": 60},
+    "seeds": 1,
+    "shards": 2,
+}
+TINY_CASE2CODE = {
+    "models": {},
+    "functions": {"wheels": [], "packages": ["more_itertools"], "limit": 50},
+    "inputs": {"cases": 8, "min_hidden": 2},
+    "heldout": 0.4,
+    "sequences": {"held_out": 8, "steps": 4, "answer_tokens": 60, "shards": 1},
+    "seeds": 1,
+}
+TINY_UNITCODER = {
+    "source_corpus": {"stdlib_files": 60, "wheel": False},
+    "pipeline": {"functions": 6, "inputs": 8, "tries": 4},
+    "mutants": {"benchmarks": ["corpus"], "tasks": 5, "per_task": 4, "inputs": 12},
+    "seeds": 1,
+}
 # Loaded by every Python process: nothing but local sockets, as if the cable were out; each attempt is noted.
 NO_NETWORK = """
 import os, socket
@@ -117,7 +139,13 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
         source = shared / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
     if tiny:
-        for name, plan in (("mha2mla", TINY), ("fourier_attention", TINY_FOURIER)):
+        for name, plan in (
+            ("mha2mla", TINY),
+            ("fourier_attention", TINY_FOURIER),
+            ("codeseq", TINY_CODESEQ),
+            ("case2code", TINY_CASE2CODE),
+            ("unitcoder", TINY_UNITCODER),
+        ):
             path = folder / "recipes" / name / "recipe.yaml"
             recipe = yaml.safe_load(path.read_text())
             recipe["scales"]["smoke"] = plan

@@ -75,9 +75,8 @@ def analyse(x: torch.Tensor, channels: torch.Tensor, *, by: Fourier, spectra: di
     `spectra` keeps what is done for all channels under `key`, which names x, for the next cache of the same prompt.
     """
     period = by.period(x.shape[1])
-    rest = torch.ones(x.shape[-1], dtype=torch.bool, device=x.device)
-    rest[channels] = False
-    rest_ids = rest.nonzero()[:, 0]
+    taken = torch.zeros(x.shape[-1], dtype=torch.uint8, device=x.device).index_fill(0, channels, 1)
+    rest_ids = taken.argsort(stable=True)[: x.shape[-1] - len(channels)]  # a shape that does not wait for the values
     if spectra is None:  # only what is asked for
         spectra, x_of, ids = {}, widened(x[..., channels]), torch.arange(len(channels), device=x.device)
     else:

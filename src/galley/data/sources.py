@@ -35,7 +35,7 @@ class Distribution(Strict):
     version: str
     archive_sha256: Sha = Field(description="of the distribution itself, checked before anything of it is unpacked or built")
     sdist: bool = False
-    members: dict[str, str] = Field(min_length=1, description="file name of the source -> path inside the distribution")
+    members: dict[str, str] = Field(min_length=1, description="file name of the source -> path inside the distribution; `.` is all of it")
 
 
 class Package(Distribution):
@@ -58,6 +58,7 @@ class GitHub(Strict):
     repo: str
     commit: Commit
     folder: str = ""
+    paths: dict[str, str] = Field(default={}, description="file name of the source -> path under the folder, where they differ")
 
 
 class Hub(Strict):
@@ -101,6 +102,10 @@ class Source(Strict):
         for number, origin in enumerate(self.origins):
             if isinstance(origin, Mirror | GitHub | Hub) and origin.folder and not inside(origin.folder):
                 raise ValueError(f"origins.{number}.folder {origin.folder!r} must stay inside the {origin.kind}")
+            if isinstance(origin, GitHub):
+                for file, path in origin.paths.items():
+                    if file not in self.files or not inside(path):
+                        raise ValueError(f"origins.{number}.paths: {file!r} -> {path!r} must lead from one of the files to a plain path")
             if isinstance(origin, Package | Packages):
                 named = {file for part in parts_of(origin) for file in part.members}
                 odd = sorted(named ^ set(self.files))

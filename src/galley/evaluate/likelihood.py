@@ -5,16 +5,20 @@ Source: ours. A window's bytes are those of its scored tokens, decoded, so that 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from galley.artifact import GalleyError
+from galley.artifact import GalleyError, atomic_path
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,19 @@ def heldout_windows(
     token_bytes = torch.tensor(sizes, dtype=torch.float64)
     token_bytes *= (torch.tensor(true) / token_bytes[:, 1:].sum(dim=1))[:, None]
     return Windows(torch.tensor(rows), token_bytes, tuple(names))
+
+
+def save_windows(windows: Windows, path: Path) -> None:
+    """Write windows as safetensors, for another process."""
+    tensors = {"ids": windows.ids.contiguous(), "token_bytes": windows.token_bytes.contiguous()}
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata={"names": json.dumps(windows.names)})
+
+
+def load_windows(path: Path) -> Windows:
+    """Read what `save_windows` wrote."""
+    with safe_open(path, framework="pt") as file:
+        return Windows(file.get_tensor("ids"), file.get_tensor("token_bytes"), tuple(json.loads(file.metadata()["names"])))
 
 
 def final_states(model: PreTrainedModel, windows: Windows, *, batch_size: int = 4) -> torch.Tensor:

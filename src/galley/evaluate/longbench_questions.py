@@ -1,6 +1,6 @@
 """LongBench as questions for many caches: gold likelihood and graded answers, and its two averages.
 
-LongBench (Bai et al., 2023): prompts, truncation and metrics of longbench.py and longbench_metrics.py. Beside the score the
+Protocol of LongBench (Bai et al., 2023): prompts, truncation and metrics of longbench.py and longbench_metrics.py. Beside the score the
 likelihood of the first gold answer's first tokens: a small model carries signal there. With `audit` an item
 that is longer than the limit is asked three times: with its middle cut (the benchmark's way), with its end cut, as FourierAttention's
 authors' wrapper does, which loses the question, and with its start cut, which loses as much text and keeps the question.

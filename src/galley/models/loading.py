@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from galley.artifact import GalleyError
 
 
-def load_model(path: Path, *, dtype: torch.dtype, device: str = "cpu", attn: str = "sdpa") -> PreTrainedModel:
+def load_model(path: Path, *, dtype: torch.dtype, device: str | torch.device = "cpu", attn: str = "sdpa") -> PreTrainedModel:
     """Return a causal LM from a local directory, in eval mode; GalleyError when there is none, or only pickled weights."""
     if not (Path(path) / "config.json").exists():
         raise GalleyError(f"no model at {path}: it has no config.json; make it with `galley prepare-model` or `convert-mla`")

@@ -58,6 +58,6 @@ def build_llama(
         eos_token_id=0,
         pad_token_id=0,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # made on the CPU
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)

@@ -42,10 +42,10 @@ def changed(tmp_path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r["scales"]["smoke"]["needles"].update(lengths=[42]), "longer needles.lengths"),
+        (lambda r: r["scales"]["smoke"]["needles"].update(lengths=[42]), "longer prompts"),
         (lambda r: r["scales"]["smoke"]["needles"].update(depths=[1.5]), "needles.depths has 1.5"),
         (lambda r: r["defaults"]["methods"].append({"name": "full", "cache": "full"}), "'full' appears twice"),
-        (lambda r: r["defaults"]["methods"].append({"name": "x", "cache": "snapkv", "bytes_of": "y"}), "'y', which is no method"),
+        (lambda r: r["defaults"]["methods"].append({"name": "x", "cache": "snapkv", "bytes_of": "y"}), "'y', which is no Fourier method"),
         (lambda r: r["defaults"].update(reals_fraction=0.9), "reals_fraction"),
         (lambda r: r["defaults"].update(local_fractoin=0.1), "local_fractoin"),
     ],

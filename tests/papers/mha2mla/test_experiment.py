@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 from tiny import tiny_llama
 
+from galley.artifact import GalleyError
 from galley.models.scratch import train_tokenizer
 from galley.papers.mha2mla import experiment
+from galley.papers.mha2mla.fine_tune import Tuning
 from galley.papers.mha2mla.plan import read_plan
 from galley.train.loop import TrainConfig, train
 from galley.train.packing import pack
@@ -51,13 +53,13 @@ def test_finished_arms_are_kept_until_the_method_changes(ground, monkeypatch):
     common, arms = ground
     first = experiment.adapt_arms(arms, **common)
     made = []
-    original = experiment.train
+    original = experiment.fine_tune
 
     def counted(*args, **kwargs):
         made.append(1)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(experiment, "train", counted)
+    monkeypatch.setattr(experiment, "fine_tune", counted)
     again = experiment.adapt_arms(arms, **common)
     assert not made
     assert all(a.equals(b) for a, b in zip(first[0], again[0], strict=True)) and first[1] == again[1]
@@ -87,3 +89,23 @@ def test_distillation_before_the_fine_tuning_changes_the_arm(ground):
     plain, distilled = (experiment.adapt_arms(one, **{**common, "plan": p})[0][0] for p in (common["plan"], plan))
     final = [f[(f["setting"] == "d_kv=16,final") & (f["metric"] == "bits_per_byte")]["score"].to_numpy() for f in (plain, distilled)]
     assert (final[0] != final[1]).any()
+
+
+def test_arms_tuned_in_two_processes_give_the_same_rows(ground, monkeypatch):
+    common, arms = ground
+    one = [arm for arm in arms if arm.convert and arm.train]
+    alone = experiment.adapt_arms(one, **common)
+    training = common["plan"].training.model_copy(update={"batch_size": 1})
+    model = common["plan"].models["scratch-600k"].model_copy(update={"tokens_per_step": 64})
+    plan = common["plan"].model_copy(update={"training": training, "models": {"scratch-600k": model}})
+    monkeypatch.setattr(experiment, "Tuning", lambda *args: Tuning(*args[:-1], 2))
+    shared = experiment.adapt_arms(one, **{**common, "plan": plan})
+    a, b = frames(alone)[0], frames(shared)[0]
+    assert a.drop(columns="score").equals(b.drop(columns="score"))
+    assert (a["score"] - b["score"]).abs().max() < 1e-3  # the two halves of a batch are added in another order
+    assert shared[1][0]["tokens"] == alone[1][0]["tokens"]
+    state = next((common["out"] / "state").glob("*/2-norm+joint-16-0/job.json")).parent
+    assert sorted(path.name for path in state.iterdir()) == ["items.parquet", "job.json", "run.json"]
+    with pytest.raises(GalleyError, match=r"tokens_per_step is 64.*2 processes x batch_size 2 x seq_len 32"):
+        bad = plan.model_copy(update={"training": training.model_copy(update={"batch_size": 2})})
+        experiment.adapt_arms(one, **{**common, "plan": bad})

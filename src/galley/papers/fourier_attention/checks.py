@@ -247,7 +247,7 @@ def basis_rows(prompt: Prefill, *, plan: Plan, channels: int = 48) -> list[dict]
             flat = _middle(x, plan=plan, tokens=tokens).double()
             chosen = flat[..., torch.randperm(flat.shape[-1], generator=generator)[:channels]]
             by = Fourier(0, 1, orders, "ours", 0, frozenset())
-            every = torch.arange(chosen.shape[-1])
+            every = torch.arange(chosen.shape[-1], device=chosen.device)
             trips = {"FourierT": expand(analyse(chosen, every, by=by), 1, tokens)[0, 0],
                      "LegT": legt_round_trip(chosen[0], reals=2 * orders), "control:zero": torch.zeros_like(chosen[0])}  # fmt: skip
             variance = chosen[0].var(dim=0, correction=0).mean()

@@ -25,7 +25,7 @@ def legt_round_trip(x: torch.Tensor, *, reals: int) -> torch.Tensor:
     """Return x (M, c) after it was pushed token by token into `reals` Legendre coefficients over M tokens and read back."""
     a, b = legt_step(reals, len(x))
     state = torch.zeros(reals, x.shape[1], dtype=torch.float64)
-    for token in x.double():
+    for token in x.double().cpu():  # thousands of tiny steps: a GPU would only wait
         state = a @ state + b[:, None] * token
     delay = (len(x) - 0.5 - np.arange(len(x))) / len(x)  # of each token, as a share of the window
-    return torch.from_numpy(legvander(2 * delay - 1, reals - 1)) @ state
+    return (torch.tensor(legvander(2 * delay - 1, reals - 1)) @ state).to(x.device)

@@ -224,11 +224,6 @@ class Plan(Strict):
         return layout
 
 
-def asks_for_votes(plan: Plan) -> bool:
-    """Return whether a method needs the attention that every token of a prompt got, which a prefill counts only when asked to."""
-    return any(method.cache == "h2o" for method in plan.methods)
-
-
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
     """Read and check the plan of one scale; `effort` multiplies the needles of each cell and the items of each task.
 

@@ -29,9 +29,9 @@ from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.mha2mla.calibration import load_norms, pair_norms, pair_scores, save_norms
 from galley.papers.mha2mla.convert import convert_mla
-from galley.papers.mha2mla.plan import Arm, Model, Plan
+from galley.papers.mha2mla.fine_tune import Tuning, clear, fine_tune
+from galley.papers.mha2mla.plan import Arm, Plan
 from galley.train.distill import distill_attention
-from galley.train.loop import TrainConfig, micro_batches, train
 from galley.train.packing import pack
 
 LABEL_D_H = 64  # the head size that the recipe's d_kv labels refer to (SmolLM)
@@ -100,9 +100,8 @@ class Bench:
     heldout: Windows
     curve: Windows  # the windows scored at each point of the curve
     pair_scores: torch.Tensor
-    tokenizer: Any
+    tuning: Tuning
     plan: Plan
-    spec: Model
 
 
 def adapt_arms(
@@ -122,6 +121,7 @@ def adapt_arms(
         window_tokens=plan.heldout.window_tokens,
         seed=plan.data_seed,
     )
+    curve = heldout.head(plan.heldout.curve_windows)
     fits = heldout.ids.numel() * original.config.hidden_size <= STATES_LIMIT
     states = final_states(original, heldout) if fits else None
     bench = Bench(
@@ -129,23 +129,19 @@ def adapt_arms(
         states=states,
         base=score_windows(original, heldout, reference=original, reference_states=states),
         heldout=heldout,
-        curve=heldout.head(plan.heldout.curve_windows),
+        curve=curve,
         pair_scores=pair_scores(load_norms(out / "norms.safetensors")),
-        tokenizer=tokenizer,
+        tuning=Tuning(plan, spec, tokenizer, curve, corpus, out / "state", spec.gpus if device.type == "cuda" else 1),
         plan=plan,
-        spec=spec,
     )
-    train_texts = [doc["text"] for doc in read_split(corpus, "train")]
-    settings = plan.training
-    seq_len = spec.seq_len or settings.seq_len
-    step_tokens = spec.tokens_per_step or settings.batch_size * seq_len
-    wanted = 2 * (spec.steps or settings.steps) * step_tokens
+    if any(arm.train for arm in arms):
+        bench.tuning.config(seed=0)  # a global batch that cannot be met stops here
     # What an older version of the method left behind must not be taken for this one's.
-    code = code_digest("galley.papers.mha2mla.experiment")
+    code = [code_digest(module) for module in ("galley.papers.mha2mla.experiment", "galley.train.worker")]
     key = digest([code, plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist(), device.type])
     items, runs = [], []
     for seed in range(plan.seeds):
-        data = pack(train_texts, tokenizer, seq_len=seq_len, seed=seed, max_tokens=wanted)
+        data = bench.tuning.data(seed=seed) if any(arm.train for arm in arms) else None
         for arm in arms:
             if seed > 0 and not arm.train:
                 continue
@@ -160,7 +156,7 @@ def adapt_arms(
 
 
 def _run_arm(
-    arm: Arm, *, bench: Bench, data: torch.Tensor, seed: int, folder: Path, keep: Path | None
+    arm: Arm, *, bench: Bench, data: torch.Tensor | None, seed: int, folder: Path, keep: Path | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run one arm and seed, or return what an earlier run of it left."""
     done = folder / "run.json"
@@ -168,33 +164,21 @@ def _run_arm(
         return pd.read_parquet(folder / "items.parquet"), json.loads(done.read_text())
     watch = Stopwatch()
     settings, original = bench.plan.training, bench.original
-    steps = (bench.spec.steps or settings.steps) if arm.train else 0
+    steps = bench.tuning.steps if arm.train else 0
     model = convert_arm(original, arm, plan=bench.plan, scores=bench.pair_scores) if arm.convert or arm.train else original
     score = partial(score_windows, windows=bench.heldout, reference=original, reference_states=bench.states)
     start = bench.base if not arm.convert else score(model)
     middle: dict[int, pd.DataFrame] = {}
-    if settings.distill_steps and arm.convert and arm.train:
+    if settings.distill_steps and arm.convert and arm.train and data is not None:
         distill_attention(model, original, data, steps=settings.distill_steps, batch_size=settings.batch_size, lr=settings.lr, seed=seed)
 
-    def at_step(step: int, current: PreTrainedModel) -> None:
-        middle[step] = score_windows(current, bench.curve)
-
-    if steps:
-        config = TrainConfig(
-            steps=steps,
-            batch_size=settings.batch_size,
-            seq_len=data.shape[1],
-            lr=settings.lr,
-            warmup_steps=round(settings.warmup_fraction * steps),
-            decay_steps=round(settings.decay_fraction * steps),
-            weight_decay=settings.weight_decay,
-            dtype=settings.dtype,
-            trainable=settings.trainable,
-            accumulate=micro_batches(bench.spec.tokens_per_step, seq_len=data.shape[1], batch_size=settings.batch_size),
-            seed=seed,
-        )
-        points = range(settings.eval_every, steps, settings.eval_every)
-        train(model, data, config, state=folder / "train", on_step=at_step, at_steps=points)
+    if data is not None and steps:
+        # Where the GPUs are needed for the training, the original waits in the machine's memory.
+        device = original.device
+        if bench.tuning.processes > 1:
+            original.to("cpu")
+        model, middle = fine_tune(model, data, tuning=bench.tuning, seed=seed, folder=folder)
+        original.to(device)
     final = score(model) if steps else start
     # The curve's ends are the full scores on the curve's own windows: nothing is scored twice.
     names = set(bench.curve.names)
@@ -208,15 +192,16 @@ def _run_arm(
     frame = pd.concat(frames, ignore_index=True)
     if keep is not None:
         with atomic_dir(keep) as part:
-            model.save_pretrained(part)
-            bench.tokenizer.save_pretrained(part)
+            model.to(original.dtype).save_pretrained(part)
+            bench.tuning.tokenizer.save_pretrained(part)
             write_json(part / "manifest.json", {"stage": "adapt", "method": arm.method, "state": folder.parent.name})
-    tokens = steps * (bench.spec.tokens_per_step or settings.batch_size * data.shape[1])
+    tokens = steps * bench.tuning.step_tokens
     facts = {**watch.read(), "threads": torch.get_num_threads(), "device": device_name(original.device), "tokens": tokens}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "items.parquet") as path:
         frame.to_parquet(path)
     write_json(done, facts)
+    clear(folder)
     return frame, facts
 
 

@@ -1,0 +1,1 @@
+"""Certified code benchmarks: programs from models, judged in the sandbox."""

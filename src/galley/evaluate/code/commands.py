@@ -1,0 +1,111 @@
+"""The code benchmarks on the command line, each command from files to files; no logic here.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from galley.artifact import GalleyError
+
+app = typer.Typer(rich_markup_mode=None)
+BenchmarkArgument = Annotated[str, typer.Argument(help="humaneval, mbpp, humaneval_plus, mbpp_plus, bigcodebench or bigcodebench_all")]
+SourcesOption = Annotated[Path, typer.Option(help="folder of fetched sources")]
+WorkersOption = Annotated[int, typer.Option(min=1, help="programs at a time")]
+SOURCES = Path("results/sources")
+
+
+@app.command()
+def code_eval(
+    benchmark: BenchmarkArgument,
+    samples: Annotated[Path, typer.Argument(help="JSON lines with task_id and completion or solution, as evalplus writes them")],
+    out: Annotated[Path, typer.Option(help="folder for results.jsonl, scores.csv and rejected.jsonl")],
+    sources: SourcesOption = SOURCES,
+    workers: WorkersOption = 1,
+    partial: Annotated[bool, typer.Option(help="score the tasks that have samples and ignore the others")] = False,
+    unsafe: Annotated[bool, typer.Option(help="run without isolation; for programs you trust")] = False,
+) -> None:
+    """Score programs on a code benchmark in the sandbox, once its own solutions have passed there."""
+    from galley.evaluate.code.score import score_file
+
+    scores = score_file(benchmark, samples, sources=sources, out=out, workers=workers, partial=partial, unsafe=unsafe)
+    typer.echo(scores[["suite", "metric", "value", "ci_low", "ci_high", "n_tasks", "lines_rejected"]].to_string(index=False))
+
+
+@app.command()
+def code_generate(
+    benchmark: BenchmarkArgument,
+    out: Annotated[Path, typer.Option(help="samples file to write (.jsonl)")],
+    model: Annotated[str, typer.Option(help="a Hugging Face directory, or with --endpoint the name that the server knows")],
+    endpoint: Annotated[str | None, typer.Option(help="address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")] = None,
+    key_env: Annotated[str, typer.Option(help="environment variable that holds the endpoint's key")] = "OPENAI_API_KEY",
+    style: Annotated[str | None, typer.Option(help="prompt convention; default: the benchmark's first")] = None,
+    n: Annotated[int, typer.Option(min=1, help="samples a task")] = 1,
+    temperature: Annotated[float, typer.Option(min=0)] = 0.0,
+    top_p: Annotated[float, typer.Option()] = 0.95,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="default: the style's")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="first tasks only")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="samples at a time, for a directory")] = 8,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16, for a directory")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda, for a directory")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="requests at a time, for an endpoint")] = 4,
+    requests_per_minute: Annotated[float | None, typer.Option(help="for an endpoint; default: no limit")] = None,
+    sources: SourcesOption = SOURCES,
+) -> None:
+    """Draw samples for a code benchmark from a local model or an endpoint (goes on where it stopped)."""
+    from galley.evaluate.code.generate import generate_samples
+
+    backend: Any
+    kept = out.with_name(out.name + ".responses")
+    if endpoint is not None:
+        from galley.llm.endpoint import EndpointBackend
+
+        backend = EndpointBackend(endpoint, model, key_env=key_env, cache=kept, workers=workers, requests_per_minute=requests_per_minute)
+    else:
+        import torch
+
+        from galley.llm.local import HFBackend
+
+        if dtype not in ("float32", "bfloat16"):
+            raise GalleyError(f"dtype is {dtype!r}; allowed: float32, bfloat16")
+        backend = HFBackend.load(Path(model), dtype=getattr(torch, dtype), device=device, batch_size=batch_size, cache=kept)
+    generate_samples(benchmark, backend, sources=sources, out=out, style=style, n=n, temperature=temperature, top_p=top_p,
+                     max_tokens=max_tokens, seed=seed, limit=limit)  # fmt: skip
+    typer.echo(json.dumps({"samples": str(out)}))
+
+
+@app.command()
+def code_certify(
+    out: Annotated[Path, typer.Option()] = Path("results/table_code_certificates.csv"),
+    sources: SourcesOption = SOURCES,
+    limit: Annotated[int | None, typer.Option(min=2, help="tasks per benchmark; default: all")] = None,
+    workers: WorkersOption = 1,
+) -> None:
+    """Run every code benchmark's own solutions, wrong programs and attacks: 1, near 0 and 0."""
+    import pandas as pd
+
+    from galley.evaluate.certificates import COLUMNS, write_table
+    from galley.evaluate.code.certify import certify_code
+
+    write_table(pd.DataFrame(certify_code(sources, limit=limit, workers=workers)).reindex(columns=COLUMNS), out)
+
+
+@app.command()
+def code_parity(
+    benchmark: Annotated[str, typer.Argument(help="humaneval_plus or mbpp_plus")],
+    out: Annotated[Path, typer.Option(help="folder for agreement.csv and differences.jsonl")],
+    sources: SourcesOption = SOURCES,
+    per_task: Annotated[int, typer.Option(min=1, help="published programs of each task")] = 10,
+    limit: Annotated[int | None, typer.Option(min=1, help="tasks; default: all")] = None,
+    workers: WorkersOption = 1,
+) -> None:
+    """Compare our verdicts with evalplus's own on programs that models wrote."""
+    from galley.evaluate.code.parity import write_parity
+
+    typer.echo(write_parity(benchmark, sources=sources, out=out, per_task=per_task, workers=workers, limit=limit).to_string(index=False))

@@ -1,0 +1,117 @@
+"""Samples as training data: split, prompt and answer, the variant without names, the control with another function's cases.
+
+Source: arXiv:2407.12504, section 3. Ours: the split is by group (equal syntax trees up to names, or equal outputs on a fixed probe
+set), so that no twin of a held-out function is trained on; a name such as `roman_to_int` says the answer, hence a variant in which
+every function is called f.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from galley.artifact import atomic_path
+from galley.papers.case2code.prompts import LEAD_IN, answer, evaluation_prompt, write_prompt
+from galley.papers.case2code.select import Case, Selection, select
+from galley.papers.case2code.synthesis import Sample
+from galley.stats import derangement
+from galley.train.sft import SftExample
+
+ANONYMOUS = "f"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sample with the cases that are shown."""
+
+    sample: Sample
+    selection: Selection
+
+    @property
+    def shown(self) -> list[Case]:
+        """Return the shown cases, in their order."""
+        return [self.sample.cases[i] for i in self.selection.shown]
+
+    @property
+    def hidden(self) -> list[Case]:
+        """Return the hidden cases."""
+        return [self.sample.cases[i] for i in self.selection.hidden]
+
+
+def split_of(group: str, *, seed: int, heldout: float) -> str:
+    """Return the split of a group, from a hash: more functions move none."""
+    point = int(hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()[:8], 16) / 2**32
+    return "heldout" if point < heldout else "train"
+
+
+def write_samples(samples: Iterable[Sample], path: Path) -> int:
+    """Write samples as JSON lines, one at a time; return how many."""
+    with atomic_path(path) as part, part.open("w", encoding="utf-8") as out:
+        return sum(out.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n") > 0 for sample in samples)
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Yield the samples of a file."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield Sample.read(json.loads(line))
+
+
+def stream_items(path: Path, split: str, *, seed: int, heldout: float, min_hidden: int) -> Iterator[Item]:
+    """Yield a split's samples with their selections, one at a time."""
+    for sample in read_samples(path):
+        if split_of(sample.group, seed=seed, heldout=heldout) == split:
+            yield Item(sample, select(sample.cases, seed=f"{seed}:{sample.id}", min_hidden=min_hidden))
+
+
+def read_items(path: Path, split: str, *, seed: int, heldout: float, min_hidden: int, limit: int | None = None) -> list[Item]:
+    """Return the first `limit` items of a split, or all."""
+    return list(islice(stream_items(path, split, seed=seed, heldout=heldout, min_hidden=min_hidden), limit))
+
+
+def anonymous(item: Item) -> Item:
+    """Return the item with its function called f."""
+    sample = item.sample
+    return replace(item, sample=replace(sample, name=ANONYMOUS, code=rename(sample.code, sample.name, ANONYMOUS)))
+
+
+def rename(code: str, old: str, new: str) -> str:
+    """Return a function's source with its name changed wherever it is defined or called."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == old:
+            node.name = new
+        elif isinstance(node, ast.Name) and node.id == old:
+            node.id = new
+    return ast.unparse(tree) + "\n"
+
+
+def export_rows(items: Iterable[Item], *, seed: int) -> Iterator[dict]:
+    """Yield training rows: prompt and answer, and all that says how they were made."""
+    for item in items:
+        s = item.sample
+        prompt = write_prompt(s.name, item.shown, seed=f"{seed}:{s.id}:prompt")
+        if prompt is not None and s.code not in prompt:
+            drawn = {"shown": list(item.selection.shown), "hidden": list(item.selection.hidden), "seed": seed}
+            made = {"writer": s.writer, "package": s.package, "group": s.group}
+            yield {"id": s.id, "prompt": prompt, "answer": answer(s.code), **drawn, **made}
+
+
+def examples(items: Sequence[Item], *, seed: int, cases: str = "own", training: bool = True) -> list[SftExample]:
+    """Return fine-tuning examples whose answer is the function alone: the lead-in is part of the prompt, so that it earns nothing.
+
+    `cases` is own, shuffled (the cases of another function: the control) or none (the name alone).
+    """
+    other = derangement(len(items), seed=seed) if cases == "shuffled" else range(len(items))
+    made = []
+    for item, j in zip(items, other, strict=True):
+        s, shown = item.sample, items[j].shown if cases != "none" else []
+        key = f"{seed}:{s.id}:prompt"
+        prompt = (write_prompt(s.name, shown, seed=key) if training else evaluation_prompt(s.name, shown, seed=key)) or ""
+        made.append(SftExample(f"{prompt}\n\n{LEAD_IN}", f"{s.code}```"))
+    return made

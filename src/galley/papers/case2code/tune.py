@@ -1,0 +1,184 @@
+"""A real model fine-tuned on functions with their own cases, with another function's, and with none (D1, D4, D5, D6).
+
+arXiv:2407.12504, section 4, at the size of a laptop: greedy answers of a 135M model are near 0, so induction is measured by likelihood,
+paired function by function. Induction gap: the answer's likelihood given its own cases against another function's, under its own name.
+All arms see the same functions in the same order and equally many answer tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest, sha256_file
+from galley.data.benchmarks import present
+from galley.data.code_benchmarks import read_humaneval, read_mbpp
+from galley.evaluate.induction import answer_nll, induction_gap
+from galley.llm.local import HFBackend
+from galley.models.loading import load_model, load_tokenizer
+from galley.models.spec import spec_of
+from galley.papers.case2code.dataset import Item, anonymous, examples, read_items
+from galley.papers.case2code.official import constant_outputs, extract_code, inputs_of, is_right, lookup_outputs, outputs_of, read_official
+from galley.papers.case2code.plan import Plan, Tuning
+from galley.papers.case2code.prompts import LEAD_IN
+from galley.papers.case2code.select import Selection
+from galley.sandbox.pool import Sandbox
+from galley.tables.rows import item_frame, write_items, write_runs
+from galley.train.sft import SftConfig, SftExample, fitting, train_sft
+
+PAPER = "case2code"
+ASK = "Use the argument names of the examples: the function is called with keyword arguments."
+
+
+def run_tune(
+    *, base: Path, cases: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, unsafe: bool = False
+) -> None:  # fmt: skip
+    """Write tune-<shard>.items.parquet and .runs.csv; arms and seeds that an interrupted run had finished are kept."""
+    wanted = plan.tuning
+    if wanted is None or shard >= wanted.shards:
+        raise GalleyError(f"shard is {shard}; this scale has shards 0 to {wanted.shards - 1 if wanted else -1}")
+    spec = spec_of(plan.models, model_name)
+    tokenizer = load_tokenizer(base)
+    data = Data(cases, sources, plan, tokenizer)
+    config = wanted.model_dump(exclude={"shards", "control_seeds", "arms"})
+    key = digest([code_digest(__name__), config, plan.heldout, plan.data_seed, model_name, sha256_file(cases), plan.zero_shot])
+    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": "cpu"}
+    jobs: list[tuple[str, int]] = [*plan.tuning_runs(), ("before", 0), ("zero_shot", 0)]
+    frames, runs = [], []
+    for arm, seed in jobs[shard :: wanted.shards]:
+        done = out / "state" / key / f"{arm}-{seed}.parquet"
+        facts_at, run_id = done.with_suffix(".csv"), digest([key, arm, seed])
+        if not (done.exists() and facts_at.exists()):
+            watch = Stopwatch()
+            model = load_model(base, dtype=getattr(torch, spec.dtype), device="cuda" if torch.cuda.is_available() else "cpu")
+            tokens = 0
+            if arm == "zero_shot":
+                rows = official_test_rows(model, tokenizer, sources / "case2code_test", method="zero_shot", plan=plan, unsafe=unsafe)
+            else:
+                if arm != "before":
+                    tokens = data.train(model, arm, seed=seed, wanted=wanted, state=done.with_suffix(".state"))
+                    model.float()
+                rows = list(data.score(model, "before" if arm == "before" else f"tuned:{arm}"))
+                if arm == "own" and plan.zero_shot is not None and plan.zero_shot.after:
+                    rows += official_test_rows(model, tokenizer, sources / "case2code_test", method="tuned:own", plan=plan, unsafe=unsafe)
+            facts = {"stage": "tune", "method": arm, "setting": "", "seed": seed, "threads": torch.get_num_threads(), **watch.read()}
+            write_runs(pd.DataFrame([{**common, **facts, "run_id": run_id, "tokens": tokens}]), facts_at)
+            with atomic_path(done) as part:
+                item_frame(rows, **common, run_id=run_id, seed=seed, backend="torch").to_parquet(part)
+        frames.append(pd.read_parquet(done))
+        runs.append(pd.read_csv(facts_at, keep_default_na=False))
+    write_items(pd.concat(frames, ignore_index=True), out / f"tune-{shard}.items.parquet")
+    write_runs(pd.concat(runs, ignore_index=True), out / f"tune-{shard}.runs.csv")
+
+
+class Data:
+    """What all arms train on and are scored with: functions that fit, benchmark solutions."""
+
+    def __init__(self, cases: Path, sources: Path, plan: Plan, tokenizer: Any) -> None:
+        assert plan.tuning is not None
+        self.tokenizer, self.plan, self.max_tokens = tokenizer, plan, plan.tuning.max_tokens
+        options: dict[str, Any] = {"seed": plan.data_seed, "heldout": plan.heldout, "min_hidden": plan.inputs.min_hidden}
+        self.train_items = self._fit(read_items(cases, "train", **options))
+        self.held_items = self._fit(read_items(cases, "heldout", **options))[: plan.tuning.heldout_items]
+        if len(self.train_items) < 2 or len(self.held_items) < 2:
+            raise GalleyError(
+                f"{len(self.train_items)} training and {len(self.held_items)} held-out functions fit into {self.max_tokens} tokens; "
+                "raise tuning.max_tokens or add functions"
+            )
+        self.benchmarks = _solutions(sources, count=plan.tuning.benchmark_items)
+
+    def _fit(self, items: list[Item], *, seed: int = 0) -> list[Item]:
+        """Return the items of which the own, the exchanged and the nameless prompt all fit: every arm sees the same functions."""
+        while len(items) > 1:  # who is exchanged with whom depends on who is left
+            fit = [
+                set(fitting(examples(items, seed=seed, cases=c), self.tokenizer, max_tokens=self.max_tokens)) for c in ("own", "shuffled")
+            ]
+            kept = [item for i, item in enumerate(items) if i in fit[0] & fit[1]]
+            if len(kept) == len(items):
+                break
+            items = kept
+        return items
+
+    def train(self, model: Any, arm: str, *, seed: int, wanted: Tuning, state: Path) -> int:
+        """Fine-tune on an arm's examples; return the tokens seen. Prompts are drawn anew for every seed, functions' order too."""
+        made = examples(self._fit(self.train_items, seed=seed), seed=seed, cases=arm)
+        config = SftConfig(
+            steps=wanted.steps, answer_tokens=wanted.answer_tokens, lr=wanted.lr, batch_size=wanted.batch_size, max_tokens=self.max_tokens,
+            warmup_steps=max(1, wanted.steps // 10), decay_steps=wanted.steps // 2, dtype=wanted.dtype, seed=seed, state_every=10,
+        )  # fmt: skip
+        return int(train_sft(model, self.tokenizer, made, config, state=state)["tokens"].sum())
+
+    def score(self, model: Any, method: str) -> Iterator[dict]:
+        """Yield the induction gap with names and without, the likelihood with one repeated case, and that of benchmark solutions."""
+        for setting, items in (("names", self.held_items), ("anonymous", [anonymous(i) for i in self.held_items])):
+            own = examples(items, seed=0)
+            gap = induction_gap(
+                model, self.tokenizer, own, seed=0, others=[e.prompt for e in examples(items, seed=0, cases="shuffled")], batch_size=8
+            )
+            for item, nll, more in zip(items, gap.own, gap.gap, strict=True):
+                name = item.sample.id
+                yield _row(method, setting, "own_test", "answer_nll", nll, item_id=name)
+                yield _row(method, setting, "own_test", "induction_gap", more, item_id=name)
+        repeated = [
+            replace(i, selection=Selection(i.selection.shown[:1] * len(i.selection.shown), i.selection.hidden)) for i in self.held_items
+        ]
+        for item, nll in zip(repeated, answer_nll(model, self.tokenizer, examples(repeated, seed=0), batch_size=8), strict=True):
+            yield _row(method, "one_case", "own_test", "answer_nll", nll, item_id=item.sample.id)
+        for benchmark, solutions in self.benchmarks.items():
+            if not solutions:
+                yield _row(method, "", benchmark, "answer_nll", float("nan"), status="not_run", reason=f"the source {benchmark} is absent")
+                continue
+            scores = answer_nll(model, self.tokenizer, [e for _, e in solutions], batch_size=8)
+            for (name, _), nll in zip(solutions, scores, strict=True):
+                yield _row(method, "", benchmark, "answer_nll", nll, item_id=name)
+
+
+def _solutions(sources: Path, *, count: int) -> dict[str, list[tuple[str, SftExample]]]:
+    """Return the first canonical solutions of HumanEval and of MBPP's test split, as prompt and answer."""
+    found: dict[str, list[tuple[str, SftExample]]] = {"humaneval": [], "mbpp": []}
+    if present(sources / "humaneval"):
+        for task in read_humaneval(sources / "humaneval")[:count]:
+            found["humaneval"].append((task.id, SftExample(task.prompt, task.reference[len(task.prompt) :])))
+    if present(sources / "mbpp"):
+        for other in read_mbpp(sources / "mbpp", split="test")[:count]:
+            found["mbpp"].append((other.id, SftExample(other.prompt, other.reference)))
+    return found
+
+
+def official_test_rows(model: Any, tokenizer: Any, folder: Path, *, method: str, plan: Plan, unsafe: bool) -> list[dict]:
+    """D1, N1: greedy answers to official tasks; with the untrained model, also its own programs and baselines on the same tasks."""
+    assert plan.zero_shot is not None
+    methods = (method, "oracle", "lookup", "constant") if method == "zero_shot" else (method,)
+    if not present(folder):
+        reason = "the source case2code_test is absent"
+        return [_row(m, "", "case2code_test", "pass_rate", float("nan"), status="not_run", reason=reason) for m in methods]
+    tasks = read_official(folder)
+    tasks = tasks[:: max(1, len(tasks) // plan.zero_shot.tasks)][: plan.zero_shot.tasks]
+    asks = [f"{t.prompt.strip()}\n{ASK}" for t in tasks]
+    prompts: Sequence[Any] = [f"{a}\n\n{LEAD_IN}" for a in asks]
+    if method == "zero_shot" and getattr(tokenizer, "chat_template", None):  # fine-tuning was on plain text
+        prompts = [[{"role": "user", "content": a}, {"role": "assistant", "content": LEAD_IN}] for a in asks]
+    backend = HFBackend(model, tokenizer, batch_size=plan.zero_shot.batch_size)
+    replies = [reply for (reply,) in backend.generate(prompts, max_tokens=plan.zero_shot.max_new_tokens, stop=["```"])]
+    with Sandbox(unsafe=unsafe) as sandbox:
+        found = {method: list(outputs_of(sandbox, zip(tasks, [extract_code(r.text) for r in replies], strict=True)))}
+        if method == "zero_shot":
+            found["oracle"] = list(outputs_of(sandbox, ((t, t.code) for t in tasks)))
+            found["lookup"] = [lookup_outputs(t, i) for t, i in zip(tasks, list(inputs_of(sandbox, tasks)), strict=True)]
+            found["constant"] = [constant_outputs(t) for t in tasks]
+    rows = [
+        _row(name, "", "case2code_test", "pass_rate", float(is_right(outputs, task)), item_id=task.id)
+        for name in methods
+        for task, outputs in zip(tasks, found[name], strict=True)
+    ]
+    cut = sum(reply.finish == "length" for reply in replies)
+    return [*rows, _row(method, "cut off by max_new_tokens", "case2code_test", "count", float(cut))]
+
+
+def _row(method: str, setting: str, benchmark: str, metric: str, score: float, **more: str) -> dict:
+    return {"method": method, "setting": setting, "benchmark": benchmark, "metric": metric, "score": float(score), **more}

@@ -1,0 +1,202 @@
+"""Tuning a real model: on functions of sequences given their terms (M1), and on solutions with or without reflections (M2).
+
+arXiv:2510.14620, section 4. M1 is its induction claim as far as a small model carries a signal: the prompt shows terms, the answer is
+the function, and what is scored on held-out groups of sequences is the induction gap and whether a written function gives the hidden
+terms too. The control learns functions beside terms of others. M2 compares solutions with and without the failed
+attempts before them, at equal answer tokens. Where `gtg` is set, models also take the GTG test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest, sha256_file
+from galley.evaluate.induction import answer_nll, induction_gap
+from galley.llm.local import HFBackend
+from galley.models.loading import load_model, load_tokenizer
+from galley.models.spec import spec_of
+from galley.papers.codeseq.canonical import group_sequences, hold_out
+from galley.papers.codeseq.gtg import run_gtg
+from galley.papers.codeseq.judge import Judge
+from galley.papers.codeseq.plan import Functions, Plan, Tuning
+from galley.papers.codeseq.problems import from_json
+from galley.papers.codeseq.solvers import ModelSolver
+from galley.sandbox.pool import Sandbox
+from galley.sandbox.types import Calls, Limits, Program
+from galley.stats import derangement
+from galley.synthesize.journal import Journal
+from galley.tables.rows import item_frame, write_items, write_runs
+from galley.train.sft import SftConfig, SftExample, fitting, train_sft
+
+PAPER = "codeseq"
+HEAD = "def f(n):"
+ARMS = (
+    ("functions", "matched"),
+    ("functions", "control:shuffled"),
+    ("solutions", "with_reflections"),
+    ("solutions", "without_reflections"),
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A function with its terms from the first index on."""
+
+    id: str
+    source: str
+    terms: tuple[int, ...]
+
+
+def read_items(path: Path) -> list[Item]:
+    """Return the functions that the synthesis stage ran."""
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [Item(row["id"], row["source"], tuple(map(int, row["terms"]))) for row in rows]
+
+
+def example_of(item: Item, *, terms: Sequence[int], wanted: Functions) -> SftExample:
+    """Return terms -> function; the function's head belongs to the prompt, since it says nothing."""
+    names = ", ".join(f"f({n})" for n in range(wanted.first, wanted.first + 3))
+    shown = ", ".join(map(str, terms[: wanted.shown]))
+    return SftExample(f"# {names}, ... = {shown}\n{HEAD}", item.source.removeprefix(HEAD))
+
+
+def split_items(items: Sequence[Item], *, held_out: int, seed: int) -> tuple[list[Item], list[Item]]:
+    """Return training and held-out functions, like sequences on one side."""
+    held = hold_out(group_sequences((item.id, item.terms) for item in items), wanted=held_out, seed=seed)
+    return [i for i in items if i.id not in held], [i for i in items if i.id in held]
+
+
+def run_tune(*, base: Path, synthesis: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, workers: int) -> None:
+    """Write tune-<shard>.items.parquet and .runs.csv; arms that an interrupted run had finished are kept."""
+    if shard >= plan.shards:
+        raise GalleyError(f"shard is {shard}; this scale has shards 0 to {plan.shards - 1}")
+    if plan.functions is None or plan.tuning is None:
+        raise GalleyError("the plan of this scale has no functions or no tuning; nothing is tuned")
+    spec = spec_of(plan.models, model_name)
+    data = {name: sha256_file(synthesis / f"{name}.jsonl") for name in ("functions", "sft", "sft_plain", "gtg")}
+    key = digest([code_digest(__name__), plan.functions.model_dump(), plan.tuning.model_dump(), plan.data_seed, data, model_name])
+    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": "cpu"}
+    todo: list[tuple[str, str, int]] = [("untrained", "before", 0)]
+    todo += [(experiment, arm, seed) for seed in range(plan.tuning.seeds) for experiment, arm in ARMS]
+    frames, runs = [], []
+    with Sandbox(workers=workers) as sandbox, Journal(out / "state" / f"programs-{key}-{shard}.sqlite") as journal:
+        for experiment, arm, seed in todo[shard :: plan.shards]:
+            done = out / "state" / key / f"{experiment}-{arm.replace(':', '_')}-{seed}.parquet"
+            if not done.exists():
+                watch = Stopwatch()
+                model = load_model(base, dtype=getattr(torch, spec.dtype))
+                job = Tuned(model, load_tokenizer(base), plan, synthesis, Judge(sandbox, journal))
+                tokens = job.train(experiment, arm, seed=seed, state=done.with_suffix(".state"))
+                rows = list(job.score(experiment, arm))
+                facts = {"stage": f"tune {experiment}", "method": arm, "setting": "", "seed": seed, "threads": torch.get_num_threads(),
+                         "tokens": tokens, **watch.read()}  # fmt: skip
+                write_runs(pd.DataFrame([{**common, "run_id": key, **facts}]), done.with_suffix(".csv"))
+                frame = item_frame(rows, **common, run_id=key, seed=seed, backend="torch")
+                with atomic_path(done) as part:
+                    frame.to_parquet(part)
+            frames.append(pd.read_parquet(done))
+            runs.append(pd.read_csv(done.with_suffix(".csv"), keep_default_na=False))
+    write_items(pd.concat(frames, ignore_index=True), out / f"tune-{shard}.items.parquet")
+    write_runs(pd.concat(runs, ignore_index=True), out / f"tune-{shard}.runs.csv")
+
+
+class Tuned:
+    """A model with what one arm trains and scores it on."""
+
+    def __init__(self, model: Any, tokenizer: Any, plan: Plan, synthesis: Path, judge: Judge) -> None:
+        assert plan.functions is not None and plan.tuning is not None
+        self.model, self.tokenizer, self.plan, self.synthesis, self.judge = model, tokenizer, plan, synthesis, judge
+        self.functions: Functions = plan.functions
+        self.tuning: Tuning = plan.tuning
+        items = read_items(synthesis / "functions.jsonl")
+        self.learnt, self.held = split_items(items, held_out=self.functions.held_out, seed=plan.data_seed) if items else ([], [])
+
+    def train(self, experiment: str, arm: str, *, seed: int, state: Path) -> int:
+        """Tune the model on an arm's examples; return the tokens that it saw, 0 for what is not trained or has no data."""
+        examples = self._examples(experiment, arm)
+        if not examples:
+            return 0
+        t = self.tuning
+        kept = fitting(examples, self.tokenizer, max_tokens=t.max_tokens)
+        config = SftConfig(
+            steps=t.steps if experiment == "functions" else t.solution_steps, answer_tokens=t.answer_tokens, lr=t.lr,
+            batch_size=t.batch_size, max_tokens=t.max_tokens, warmup_steps=max(1, t.steps // 10), decay_steps=t.steps // 2, seed=seed,
+            dtype=t.dtype, state_every=10,
+        )  # fmt: skip
+        log = train_sft(self.model, self.tokenizer, [examples[i] for i in kept], config, state=state)
+        return int(log["tokens"].sum())
+
+    def _examples(self, experiment: str, arm: str) -> list[SftExample]:
+        if experiment == "functions":
+            order = range(len(self.learnt)) if arm == "matched" else derangement(len(self.learnt), seed=self.plan.data_seed)
+            return [example_of(i, terms=self.learnt[j].terms, wanted=self.functions) for i, j in zip(self.learnt, order, strict=True)]
+        if experiment == "solutions":
+            return self._solutions("sft" if arm == "with_reflections" else "sft_plain")[::2]
+        return []
+
+    def _solutions(self, name: str) -> list[SftExample]:
+        rows = [json.loads(line) for line in (self.synthesis / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        return [SftExample(row["prompt"] + "\n\n", row["answer"]) for row in rows]
+
+    def score(self, experiment: str, arm: str) -> Iterator[dict]:
+        """Yield an arm's rows; the untrained model is scored on everything."""
+        if experiment != "solutions":
+            yield from self._score_functions(arm)
+        if experiment != "functions":
+            yield from self._score_solutions(arm)
+        if self.tuning.gtg and arm != "control:shuffled":
+            problems = [from_json(line) for line in (self.synthesis / "gtg.jsonl").read_text(encoding="utf-8").splitlines()]
+            solver = ModelSolver(HFBackend(self.model, self.tokenizer, batch_size=8))
+            for name, passed in run_gtg(problems, solver, self.judge, seed=self.plan.data_seed):
+                yield {"method": arm, "benchmark": "GTG", "metric": "points", "item_id": name, "score": 100 * sum(passed) / len(passed)}
+
+    def _score_functions(self, arm: str) -> Iterator[dict]:
+        """M1: the induction gap of every held-out function, and whether the function that is written gives the hidden terms."""
+        common = {"method": arm, "benchmark": "functions"}
+        if not self.held:
+            yield {
+                **common,
+                "metric": "induction_gap",
+                "score": np.nan,
+                "status": "not_run",
+                "reason": "the source oeissequences is absent",
+            }
+            return
+        examples = [example_of(i, terms=i.terms, wanted=self.functions) for i in self.held]
+        gap = induction_gap(self.model, self.tokenizer, examples, seed=self.plan.data_seed, batch_size=self.tuning.batch_size)
+        written = self._write([e.prompt for e in examples])
+        for item, own, difference, passed in zip(self.held, gap.own, gap.gap, self._right(written), strict=True):
+            yield {**common, "metric": "answer_nll", "item_id": item.id, "score": own}
+            yield {**common, "metric": "induction_gap", "item_id": item.id, "score": difference}
+            yield {**common, "metric": "pass_rate", "item_id": item.id, "score": float(passed)}
+
+    def _write(self, prompts: Sequence[str]) -> list[str]:
+        """Return the functions that the model writes, greedily, each ended by a line that is not indented."""
+        backend = HFBackend(self.model, self.tokenizer, batch_size=16)
+        stop = ["\ndef ", "\n#", "\nprint", "\nif ", "\n\n\n"]
+        answers = backend.generate(prompts, max_tokens=self.tuning.max_new_tokens, stop=stop)
+        return [HEAD + a[0].text for a in answers]
+
+    def _right(self, written: Sequence[str]) -> Iterator[bool]:
+        """Yield whether each function gives all of its sequence's terms, shown and hidden."""
+        indices = [[n] for n in range(self.functions.first, self.functions.first + self.functions.terms)]
+        limits = Limits(cpu_s=10.0, wall_s=20.0, memory_mb=512)
+        programs = (Program(str(k), code, Calls("f", indices, call_cpu_s=1.0), limits) for k, code in enumerate(written))
+        for item, outcome in zip(self.held, self.judge.sandbox.map(programs), strict=True):
+            got = [c.value if c.status == "value" else None for c in outcome.calls]
+            yield len(got) == len(item.terms) and all(type(g) is int and g == t for g, t in zip(got, item.terms, strict=True))
+
+    def _score_solutions(self, arm: str) -> Iterator[dict]:
+        """M2: the likelihood of held-out problems' correct programs, given the problem alone."""
+        held = self._solutions("sft_plain")[1::2]
+        kept = [held[i] for i in fitting(held, self.tokenizer, max_tokens=self.tuning.max_tokens)][: self.functions.held_out]
+        for n, nll in enumerate(answer_nll(self.model, self.tokenizer, kept, batch_size=self.tuning.batch_size)):
+            yield {"method": arm, "benchmark": "solutions", "metric": "answer_nll", "item_id": f"problem-{n}", "score": nll}

@@ -1,0 +1,184 @@
+"""D3: debug rounds add yield at a cost in precision. Real programs for MBPP go through the pipeline, hidden tests judge what passes.
+
+arXiv:2502.11460, section 2.2, debugs with a language model. Here the programs are real (CodeLlama, GPT-3.5 and StarCoder on MBPP's test
+split, from LLMDebugger, arXiv:2402.16906), the shown test is the one assert that those models were shown, and the debugger is the search
+repairer, or, beside it, more real programs for the same task (the other models'). Hidden: the remaining asserts, and MBPP+'s inputs where
+MBPP+ has the task.
+
+Controls: another task's assert under this function's name (D4); no rounds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from galley.artifact import Stopwatch, code_digest, digest
+from galley.data.benchmarks import present
+from galley.data.code_benchmarks import read_mbpp, read_mbpp_plus
+from galley.data.published_programs import read_llmdebugger
+from galley.papers.unitcoder.agents import Debugger, GivenPrograms, GivenTests, Item, PrintRefiner, SearchDebugger
+from galley.papers.unitcoder.pipeline import Row, Settings, faults, kept_code, synthesize
+from galley.papers.unitcoder.plan import Plan
+from galley.papers.unitcoder.report import Rows, absent, count, finish, fraction, limits_of, ratio_rows
+from galley.papers.unitcoder.synthesis import settings_of
+from galley.sandbox.pool import Sandbox
+from galley.sandbox.types import Calls, Program, UnitTests
+from galley.synthesize.executor import Executor
+from galley.synthesize.journal import Journal
+from galley.synthesize.oracles import Task, answered, passes
+from galley.synthesize.stream import read_rows, stream
+from galley.synthesize.suites import comparison, renamed, suite
+
+BENCHMARK = "MBPP"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task: the shown test, the hidden ones, and MBPP+'s inputs with the reference's answers where it has them."""
+
+    id: str
+    entry_point: str
+    shown: str
+    hidden: tuple[str, ...]
+    plus: Task | None
+
+
+def run_debugging(*, sources: Path, out: Path, plan: Plan, scale: str, workers: int) -> None:
+    """Write debugging.items.parquet and .runs.csv, and one rows file per debugger under state/."""
+    watch = Stopwatch()
+    missing = [name for name in ("llmdebugger", "mbpp", "mbpp_plus") if not present(sources / name)]
+    if missing:
+        reason = f"{missing[0]} is not there"
+        rows: Rows = [absent(m, BENCHMARK, "yield", reason, setting=f"round={r}") for m in ("search", "drawn") for r in range(4)]
+        rows += [absent("search", BENCHMARK, "precision", reason, setting=s) for s in ("first_pass", "debugged")]
+        rows += [absent(m, BENCHMARK, "total_yield", reason) for m in ("permuted", "own_tests")]
+        finish(rows, stage="debugging", out=out, plan=plan, scale=scale, watch=watch, backend="none")
+        return
+    with Sandbox(workers=workers, limits=limits_of(plan)) as sandbox:
+        plain = Executor(sandbox)
+        problems, items, drawn = real_programs(sources, plan=plan, run=plain)
+        settings = settings_of(plan)
+        key = digest([code_digest(__name__), plan.model_dump()])
+        rows = [count("search", BENCHMARK, "programs", len(items)), count("search", BENCHMARK, "problems", len(problems))]
+        for name in ("search", "drawn"):
+            run = Executor(sandbox, journal=Journal(out / "state" / key / f"{name}.sqlite"))
+            debugger: Debugger = GivenPrograms("drawn", drawn)
+            if name == "search":
+                debugger = SearchDebugger(tries=plan.pipeline.tries, run=run, limits=settings.limits)
+            made = through(
+                items,
+                problems,
+                debugger=debugger,
+                run=run,
+                settings=settings,
+                batch=plan.pipeline.batch,
+                rows=out / "state" / key / f"{name}.jsonl",
+            )
+            rows.append(count(name, BENCHMARK, "broken_invariants", len(faults(made, n_input=len(items), settings=settings))))
+            rows += debug_rows(made, problems, name=name, rounds=settings.rounds, run=plain)
+        rows += permuted_rows(items, problems, run=plain, settings=settings, seed=plan.data_seed)
+    finish(rows, stage="debugging", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
+
+
+def real_programs(sources: Path, *, plan: Plan, run: Executor) -> tuple[dict[str, Problem], list[Item], dict[str, list[str]]]:
+    """Return problems by task, items (id: task@model), and for each item the other models' programs for its task."""
+    by_model = {model: {r["task_id"]: r for r in read_llmdebugger(sources / "llmdebugger", model)} for model in plan.debugging.models}
+    common = sorted(set.intersection(*(set(rows) for rows in by_model.values())), key=lambda name: int(name.split("/")[1]))
+    mbpp = {t.id: t for t in read_mbpp(sources / "mbpp")}
+    plus = {t.id: t for t in read_mbpp_plus(sources / "mbpp_plus")}
+    limits, wanted = limits_of(plan), plan.debugging
+    tasks = []
+    for name in common:
+        if name in plus:
+            chosen = random.Random(name).sample(list(plus[name].plus), min(wanted.inputs, len(plus[name].plus)))
+            inputs = tuple(tuple(x) for x in (*plus[name].base, *chosen))
+            tasks.append(Task(name, plus[name].reference, plus[name].entry_point, inputs, atol=plus[name].atol))
+    oracles = {t.id: t for t in answered(tasks, run=run, limits=limits)}
+    problems: dict[str, Problem] = {}
+    for name in common[: wanted.tasks]:
+        row = next(iter(by_model.values()))[name]
+        shown = comparison(row["given_tests"][0])
+        hidden = tuple(t for a in mbpp[name].asserts if (t := comparison(a)) and t != shown)
+        if shown and hidden and not mbpp[name].setup:
+            problems[name] = Problem(name, row["entry_point"], shown, hidden, oracles.get(name))
+    items, drawn = [], {}
+    for model, rows in by_model.items():
+        for name, problem in problems.items():
+            items.append(Item(f"{name}@{model}", rows[name]["solution"], problem.entry_point, origin=model))
+            drawn[f"{name}@{model}"] = [by_model[m][name]["solution"] for m in by_model if m != model]
+    return problems, items, drawn
+
+
+def through(
+    items: Sequence[Item], problems: Mapping[str, Problem], *, debugger: Debugger, run: Executor, settings: Settings, batch: int, rows: Path
+) -> list[Row]:
+    """Return the pipeline's rows of the items; a killed run goes on where it was."""
+    writer = GivenTests("shown_assert", {item.id: [problems[task_of(item.id)].shown] for item in items})
+
+    def work(chunk: list[Item]) -> list[Row]:
+        return synthesize(chunk, writer=writer, debugger=debugger, refiner=PrintRefiner(), run=run, settings=settings)
+
+    stream(items, rows=rows, batch=batch, work=work, run=run, total=len(items), what=debugger.name)
+    return list(read_rows(rows))
+
+
+def debug_rows(rows: Sequence[Row], problems: Mapping[str, Problem], *, name: str, rounds: int, run: Executor) -> Rows:
+    """Return yield by round, of all programs and of those that failed at first, and precision by provenance and by round."""
+    kept = [row for row in rows if row["status"] == "passed"]
+    right = dict(zip([row["id"] for row in kept], hidden_verdicts(kept, problems, run=run), strict=True))
+    made: Rows = []
+    for number in range(rounds + 1):
+        for row in rows:
+            done = float(row["status"] == "passed" and len(row["rounds"]) <= number)
+            item: dict[str, Any] = {"benchmark": BENCHMARK, "metric": "yield", "unit": "fraction", "item_id": row["id"], "score": done,
+                                    "setting": f"round={number}"}  # fmt: skip
+            made.append({**item, "method": name})
+            if row["provenance"] != "first_pass":
+                made.append({**item, "method": f"{name}:failing"})
+    groups = {"all": kept, "first_pass": [r for r in kept if r["provenance"] == "first_pass"],
+              "debugged": [r for r in kept if r["provenance"] == "debugged"],
+              **{f"round={n}": [r for r in kept if len(r["rounds"]) == n] for n in range(1, rounds + 1)}}  # fmt: skip
+    for group, mine in groups.items():
+        hits = {p: float(sum(right[row["id"]] for row in mine if task_of(row["id"]) == p)) for p in problems}
+        counts = {p: float(sum(task_of(row["id"]) == p for row in mine)) for p in problems}
+        made += ratio_rows(hits, counts, method=name, benchmark=BENCHMARK, metric="precision", setting=group)
+        made.append(count(name, BENCHMARK, "kept", len(mine), setting=group))
+    return made
+
+
+def hidden_verdicts(rows: Sequence[Row], problems: Mapping[str, Problem], *, run: Executor) -> list[bool]:
+    """Return whether each row's program passes the hidden asserts and gives the reference's answers on MBPP+'s inputs."""
+    mine = [problems[task_of(row["id"])] for row in rows]
+    asserts = run.all(
+        [Program(row["id"], kept_code(row), UnitTests(suite(p.hidden), p.entry_point)) for row, p in zip(rows, mine, strict=True)]
+    )
+    pairs = [(n, p.plus) for n, p in enumerate(mine) if p.plus is not None]
+    outcomes = run.all([Program(str(n), kept_code(rows[n]), Calls(task.entry_point, task.inputs)) for n, task in pairs])
+    plus = {n: all(passes(task, outcome)) for (n, task), outcome in zip(pairs, outcomes, strict=True)}
+    return [outcome.verdict == "pass" and plus.get(n, True) for n, outcome in enumerate(asserts)]
+
+
+def permuted_rows(items: Sequence[Item], problems: Mapping[str, Problem], *, run: Executor, settings: Settings, seed: int) -> Rows:
+    """D4: yield without rounds under another task's assert, called by this function's name, and under the own one."""
+    order = sorted(problems, key=lambda name: random.Random(f"{seed} {name}").random())
+    other = {name: problems[order[(i + 1) % len(order)]] for i, name in enumerate(order)}
+    tests = {}
+    for item in items:
+        strange = other[task_of(item.id)]
+        tests[item.id] = [renamed(t, strange.entry_point, item.entry_point) for t in (strange.shown, *strange.hidden)]
+    own = {item.id: [problems[task_of(item.id)].shown, *problems[task_of(item.id)].hidden] for item in items}
+    made: Rows = []
+    for method, mine in (("permuted", tests), ("own_tests", own)):
+        rows = synthesize(items, writer=GivenTests(method, mine), debugger=GivenPrograms("none", {}), refiner=None, run=run,
+                          settings=replace(settings, rounds=0))  # fmt: skip
+        made.append(fraction(method, BENCHMARK, "total_yield", sum(r["status"] == "passed" for r in rows) / len(rows)))
+    return made
+
+
+def task_of(item_id: str) -> str:
+    """Return the task of an item."""
+    return item_id.split("@")[0]

@@ -1,0 +1,138 @@
+"""What a UnitCoder recipe may say: corpus, pipeline, mutants, model-written tests, debug rounds and training, checked before any work.
+
+Light on purpose (pydantic only): the Snakefile imports it to know the DAG.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from galley.models.spec import Model
+from galley.recipe import Strict, load_plan
+
+TRAINS = True
+SOURCES = ("algorithms_wheel", "humaneval_plus", "mbpp", "mbpp_plus", "bigcodebench", "codet", "llmdebugger")
+Sources = Literal["algorithms_wheel", "humaneval_plus", "mbpp", "mbpp_plus", "bigcodebench", "codet", "llmdebugger"]
+
+
+class LimitsPlan(Strict):
+    """Limits of one program in the sandbox."""
+
+    cpu_s: float = Field(gt=0)
+    wall_s: float = Field(gt=0)
+    memory_mb: int = Field(ge=64)
+
+
+class Corpus(Strict):
+    """The code from which functions are taken."""
+
+    stdlib_files: int = Field(ge=0, description="files of the standard library, spread evenly over it; 0 takes all")
+    wheel: bool = Field(default=False, description="the algorithms wheel too, where it can be fetched")
+    ngram: int = Field(default=10, ge=5, description="words of an n-gram that a function may not share with a benchmark")
+
+
+class Agents(Strict):
+    """Who writes tests, debugs and refines: the named stand-ins, or a language model behind an endpoint or in a local directory."""
+
+    kind: Literal["stand_in", "endpoint", "local"] = "stand_in"
+    model: str = Field(default="", description="endpoint: the model's name there; local: a key of models")
+    functions: int = Field(default=100, ge=1, description="functions of the corpus that language models take through the pipeline")
+    url: str = Field(default="", description="endpoint: an OpenAI-compatible base URL; its key is read from the environment")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Agents:
+        if self.kind != "stand_in" and not self.model:
+            raise ValueError(f"agents of kind {self.kind} need `model`")
+        if self.kind == "endpoint" and not self.url:
+            raise ValueError("agents of kind endpoint need `url`")
+        return self
+
+
+class Pipeline(Strict):
+    """The released pipeline's knobs, and how many functions go through it here."""
+
+    functions: int = Field(ge=1)
+    inputs: int = Field(ge=4, description="inputs a function; half are shown as tests, half judge")
+    rounds: int = Field(ge=0)
+    proposals: int = Field(ge=1)
+    keep: int = Field(ge=1)
+    tries: int = Field(ge=0, description="search repairer: edits that it runs before it proposes")
+    batch: int = Field(ge=1)
+
+
+class Mutants(Strict):
+    """D1: how many mutants of how many tasks, and how many inputs judge them."""
+
+    benchmarks: list[Literal["corpus", "HumanEval+"]] = Field(min_length=1)
+    tasks: int = Field(ge=1)
+    per_task: int = Field(ge=1)
+    inputs: int = Field(ge=10)
+
+
+class ModelTests(Strict):
+    """D2 and D4: model-written solutions and tests."""
+
+    solutions: int = Field(ge=1, le=100)
+    asserts: int = Field(ge=1)
+    inputs: int = Field(ge=1)
+    draws: int = Field(ge=1, description="random choices of k tests a task")
+
+
+class Debugging(Strict):
+    """D3 and D4: real failing programs through the debug rounds."""
+
+    tasks: int = Field(ge=1, le=500)
+    inputs: int = Field(ge=1)
+    models: list[Literal["codellama", "gpt-3.5-turbo-0613", "starcoder"]] = Field(min_length=1)
+
+
+class Tuning(Strict):
+    """M1: a fine-tuning of equal tokens an arm."""
+
+    tokens: int = Field(gt=0)
+    heldout: int = Field(gt=0, description="held-out programs whose likelihood is measured")
+    lr: float = Field(gt=0)
+    max_length: int = Field(gt=0)
+
+
+class Plan(Strict):
+    """One scale of the recipe, resolved."""
+
+    models: dict[str, Model] = Field(default_factory=dict, description="fine-tuned (M1); none at scales that do not train")
+    limits: LimitsPlan
+    source_corpus: Corpus
+    agents: Agents = Agents()
+    pipeline: Pipeline
+    mutants: Mutants
+    model_tests: ModelTests
+    debugging: Debugging
+    tuning: Tuning
+    seeds: int = Field(ge=1)
+    data_seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if self.agents.kind == "local" and self.agents.model not in self.models:
+            raise ValueError(f"agents.model is {self.agents.model!r}, which is not in models; known: {', '.join(self.models) or 'none'}")
+        return self
+
+    def stages(self) -> list[str]:
+        """Return what the recipe's stages leave: items and runs of these names."""
+        return ["corpus", "pipeline", "mutants", "model_tests", "debugging", *(f"{model}/tuning" for model in self.models)]
+
+
+def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
+    """Read and check the plan of one scale; `effort` multiplies tasks and functions, `seeds` the fine-tunings of M1."""
+    plan = load_plan(recipe, scale=scale, model=Plan)
+    if seeds is not None:
+        plan = plan.model_copy(update={"seeds": seeds})
+    if effort > 1:
+        pipeline = plan.pipeline.model_copy(update={"functions": plan.pipeline.functions * effort})
+        mutants = plan.mutants.model_copy(update={"tasks": plan.mutants.tasks * effort})
+        plan = plan.model_copy(update={"pipeline": pipeline, "mutants": mutants})
+    return plan

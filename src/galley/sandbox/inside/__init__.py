@@ -1,0 +1,1 @@
+"""What runs inside the sandbox: standard library only, since the runner starts without our package. Source: ours."""

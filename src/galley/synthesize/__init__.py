@@ -1,0 +1,1 @@
+"""Sampling and verification pipelines that make training data by running programs. Source: ours."""

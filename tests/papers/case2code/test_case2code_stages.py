@@ -1,0 +1,193 @@
+"""The stages from files to rows on next to nothing: synthesis, exact claims and their controls, training from scratch, tuning."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from galley.artifact import GalleyError
+from galley.models.scratch import build_llama, train_tokenizer
+from galley.papers.case2code import build as stage
+from galley.papers.case2code.build import benchmark_index, build
+from galley.papers.case2code.checks import check_paper
+from galley.papers.case2code.dataset import read_samples
+from galley.papers.case2code.plan import Plan
+from galley.papers.case2code.sequences import run_sequences
+from galley.papers.case2code.tune import run_tune
+from galley.tables.rows import read_items
+
+PLAN = {
+    "models": {"tiny": {"kind": "hub", "repo": "none/tiny", "params_m": 0.1}},
+    "functions": {"stdlib": False, "wheels": ["algorithms_wheel"]},
+    "inputs": {"cases": 12, "min_hidden": 2},
+    "heldout": 0.3,
+    "sequences": {"held_out": 6, "shown": [2, 7], "steps": 2, "answer_tokens": 30, "lr": 1e-3, "weight_decay": 0.1,
+                  "control_seeds": 1, "shards": 2},
+    "tuning": {"steps": 2, "answer_tokens": 20, "lr": 1e-3, "batch_size": 4, "max_tokens": 1500, "dtype": "float32",
+               "arms": ["own", "shuffled", "none"], "control_seeds": 1, "heldout_items": 4, "benchmark_items": 2, "shards": 2},
+    "zero_shot": {"tasks": 2, "max_new_tokens": 4, "batch_size": 2, "after": True},
+    "seeds": 2,
+}  # fmt: skip
+BODIES = ["n * {i} + 1", "n ** 2 - {i}", "str(n) * {i}", "[n] * {i}", "n % ({i} + 2)", "(n, {i})", "max(n, {i}) - n", "{{'v': n + {i}}}"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, request):
+    """A folder with sources, of which only a small wheel and two official tasks are there, and what the synthesis makes of it."""
+    import zipfile
+
+    root = tmp_path_factory.mktemp("case2code")
+    for name in ("humaneval", "mbpp", "bigcodebench", "case2code_test", "algorithms_wheel"):
+        (root / "sources" / name).mkdir(parents=True)
+        there = name in ("case2code_test", "algorithms_wheel")
+        (root / "sources" / name / "source.json").write_text(json.dumps({"status": "ok" if there else "absent"}))
+    text = "".join(f"def fn{k}{i}(n):\n    return {body.format(i=i)}\n" for k, body in enumerate(BODIES) for i in (2, 3, 5, 7))
+    text += (
+        "def benchmark_copy(value):\n    result = value * 31 + 17\n    return result\nimport os\ndef uses(n):\n    return os.path.join(n)\n"
+    )
+    with zipfile.ZipFile(root / "sources/algorithms_wheel/algorithms.whl", "w") as archive:
+        archive.writestr("algorithms/m.py", text)
+    rows = [
+        {"id": str(i), "func_name": "g", "code": f"def g(a):\n    x = a * 31 + {16 + i}\n    return x\n",
+         "example_str": "examples = [dict(a=1), dict(a=2), dict(a=3)]", "choosed_example_idx": [0, 1],
+         "example_outputs": [{"return": f'"{31 * a + 16 + i}"'} for a in (1, 2, 3)], "prompt": "Input: dict(a=1), Output: 48"}
+        for i in (1, 2)
+    ]  # fmt: skip
+    (root / "sources/case2code_test/test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    build(out=root / "out", sources=root / "sources", plan=Plan.model_validate(PLAN), scale="smoke")
+    return root
+
+
+def value(items, method, metric, **where):
+    found = items[(items["method"] == method) & (items["metric"] == metric)]
+    for column, wanted in where.items():
+        found = found[found[column] == wanted]
+    assert len(found), (method, metric, where)
+    return found["score"]
+
+
+def test_every_function_is_accounted_for_and_a_benchmark_copy_is_dropped(folder):
+    items = read_items([folder / "out/synthesis.items.parquet"])
+    assert value(items, "pipeline", "unaccounted").item() == 0
+    assert value(items, "filter", "count", setting="uses_package").item() == 1
+    assert value(items, "decontamination", "count", setting="case2code_test").item() == 1  # other names, the same tree
+    absent = items[(items["method"] == "decontamination") & (items["status"] == "not_run")]
+    assert set(absent["setting"]) == {"humaneval", "mbpp", "bigcodebench"} and "absent" in absent["reason"].iloc[0]
+    samples = list(read_samples(folder / "out/cases.jsonl"))
+    assert len(samples) >= 20 and not any(s.name == "benchmark_copy" for s in samples)
+    exported = [json.loads(line) for line in (folder / "out/sft.jsonl").read_text().splitlines()]
+    assert 5 < len(exported) < len(samples)
+
+
+def test_the_same_plan_ends_in_the_same_bytes_and_an_absent_wheel_is_counted(folder, tmp_path):
+    for name in ("again", "none"):
+        sources = folder / "sources" if name == "again" else tmp_path
+        build(out=tmp_path / name, sources=sources, plan=Plan.model_validate(PLAN), scale="smoke")
+    for name in ("cases.jsonl", "sft.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / "out" / name).read_bytes()
+    items = read_items([tmp_path / "none/synthesis.items.parquet"])
+    assert value(items, "read", "count", setting="absent:algorithms_wheel").item() == 1
+
+
+def test_the_exact_claims_hold_and_each_control_breaks_its_own(folder):
+    plan = Plan.model_validate(PLAN)
+    check_paper(cases=folder / "out/cases.jsonl", sources=folder / "sources", out=folder / "out", plan=plan, scale="smoke")
+    items = read_items([folder / "out/checks.items.parquet"])
+    for method, control, where in [
+        ("kept", "control:ran_once", {"benchmark": "stability"}),
+        ("train", "control:shows_all", {"benchmark": "prompts"}),
+        ("train", "control:other_function", {"benchmark": "prompts"}),
+        ("strict", "control:shown_only", {"benchmark": "scorer"}),
+    ]:
+        assert value(items, method, "violations", **where).max() == 0 < value(items, control, "violations", **where).max()
+    assert (value(items, "control:ran_once", "violations") == 1).sum() >= 3
+    total = {
+        m: value(items, m, "score", benchmark="own_test_total").item()
+        for m in ("oracle", "constant", "lookup", "control:next_program", "control:leaky_lookup")
+    }
+    assert total["oracle"] == total["control:leaky_lookup"] == 1 and max(total["constant"], total["control:next_program"]) <= 0.1
+    assert value(items, "oracle", "count", benchmark="case2code_test").item() == 2
+    assert value(items, "unstable", "count").item() == 0
+
+
+def test_without_the_official_test_its_rows_say_so(folder, tmp_path):
+    check_paper(cases=folder / "out/cases.jsonl", sources=tmp_path, out=tmp_path, plan=Plan.model_validate(PLAN), scale="smoke")
+    items = read_items([tmp_path / "checks.items.parquet"])
+    official = items[items["benchmark"] == "case2code_test"]
+    assert set(official["status"]) == {"not_run"} and len(official) == 7
+
+
+def test_sequences_are_dealt_to_shards_and_kept_when_finished(tmp_path, monkeypatch):
+    plan = Plan.model_validate(PLAN)
+    for shard in range(2):
+        run_sequences(out=tmp_path, plan=plan, scale="smoke", shard=shard)
+    items = read_items([tmp_path / f"sequences-{n}.items.parquet" for n in range(2)])
+    assert set(items["method"]) == {"matched", "shuffled", "one_case"} and set(items["setting"]) == {"shown=2", "shown=7"}
+    assert len(items) == 4 * 6 * 2 * 3 and set(items[items["method"] == "matched"]["seed"]) == {0, 1}
+    first = (tmp_path / "sequences-0.items.parquet").read_bytes()
+    monkeypatch.setattr("galley.papers.case2code.sequences.train_arm", None)  # what is finished is not trained again
+    run_sequences(out=tmp_path, plan=plan, scale="smoke", shard=0)
+    assert (tmp_path / "sequences-0.items.parquet").read_bytes() == first
+    with pytest.raises(GalleyError, match="shards 0 to 1"):
+        run_sequences(out=tmp_path, plan=plan, scale="smoke", shard=2)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    path = tmp_path_factory.mktemp("base") / "tiny"
+    tokenizer: PreTrainedTokenizerFast = train_tokenizer(
+        ["def f(n):\n    return n * 2 + 1\n", "Input: dict(a=1), Output: 48"] * 20, vocab_size=300
+    )
+    tokenizer.model_max_length = 2048
+    build_llama(vocab_size=len(tokenizer), d_model=32, n_layers=1, n_heads=2, n_kv_heads=1, d_ff=32, context=2048, seed=0).save_pretrained(
+        path
+    )
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def test_tuning_trains_each_arm_and_scores_all_on_the_same_functions(folder, base, tmp_path):
+    plan = Plan.model_validate(PLAN)
+    for shard in range(2):
+        run_tune(
+            base=base,
+            cases=folder / "out/cases.jsonl",
+            sources=folder / "sources",
+            out=tmp_path,
+            plan=plan,
+            model_name="tiny",
+            scale="smoke",
+            shard=shard,
+        )
+    items = read_items([tmp_path / f"tune-{n}.items.parquet" for n in range(2)])
+    runs = pd.concat(pd.read_csv(tmp_path / f"tune-{n}.runs.csv") for n in range(2))
+    assert set(items["method"]) == {"before", "tuned:own", "tuned:shuffled", "tuned:none", "zero_shot", "oracle", "lookup", "constant"}
+    gaps = items[(items["metric"] == "induction_gap") & (items["setting"] == "names")]
+    ids = {(m, s): tuple(sorted(g["item_id"])) for (m, s), g in gaps.groupby(["method", "seed"])}
+    assert len(set(ids.values())) == 1 and len(ids) == 5 and len(next(iter(ids.values()))) == 4
+    assert set(items[items["benchmark"] == "humaneval"]["status"]) == {"not_run"}
+    assert value(items, "oracle", "pass_rate").mean() == 1 and len(value(items, "tuned:own", "pass_rate")) == 4
+    assert (runs[runs["method"].isin(["own", "shuffled", "none"])]["tokens"] > 0).all() and len(runs) == 6
+
+
+def test_too_few_functions_are_refused_with_the_way_out(folder, base, tmp_path):
+    plan = Plan.model_validate({**PLAN, "tuning": {**PLAN["tuning"], "max_tokens": 30}})
+    with pytest.raises(GalleyError, match=r"raise tuning\.max_tokens"):
+        run_tune(
+            base=base,
+            cases=folder / "out/cases.jsonl",
+            sources=folder / "sources",
+            out=tmp_path,
+            plan=plan,
+            model_name="tiny",
+            scale="smoke",
+            shard=0,
+        )
+
+
+def test_the_index_names_what_is_absent(folder):
+    index, absent = benchmark_index(folder / "sources", n=10)
+    assert absent == ["humaneval", "mbpp", "bigcodebench"] and index.keys and stage.PAPER == "case2code"
+    assert Path(folder / "out/state/runs.sqlite").exists()

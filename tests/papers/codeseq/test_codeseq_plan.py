@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from galley.artifact import GalleyError
+from galley.papers.codeseq.cost import describe, missing, trainings
+from galley.papers.codeseq.induce import tasks
+from galley.papers.codeseq.plan import Plan, Synthesis, read_plan
+from galley.tables.claims import load_claims
+
+RECIPE = Path("recipes/codeseq/recipe.yaml")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_the_recipe_loads_and_says_what_it_costs(scale):
+    plan = read_plan(RECIPE, scale)
+    text = describe(plan, scale=scale, sources=Path("recipes/sources.yaml"))
+    assert f"codeseq at {scale} scale" in text and ("missing:" in text) == bool(missing(plan)) == (scale == "paper")
+    assert plan.stages()[0] == "synthesis" and len(tasks(plan)) == trainings(plan)
+
+
+def test_seeds_and_effort():
+    plan, more = read_plan(RECIPE, "smoke"), read_plan(RECIPE, "smoke", seeds=5, effort=2)
+    assert more.seeds == 5 and more.induction.steps == 2 * plan.induction.steps and more.synthesis.problems == 2 * plan.synthesis.problems
+    with pytest.raises(GalleyError, match="seeds is 0"):
+        read_plan(RECIPE, "smoke", seeds=0)
+
+
+def test_what_makes_no_sense_is_refused():
+    with pytest.raises(ValueError, match="writer needs an endpoint"):
+        Synthesis(sequences="oeis", problems=1, gtg_problems=1, writer="endpoint")
+    row = read_plan(RECIPE, "laptop").model_dump()
+    with pytest.raises(ValueError, match="give functions and tuning"):
+        Plan.model_validate({**row, "tuning": None})
+    with pytest.raises(ValueError, match="must stay hidden"):
+        Plan.model_validate({**row, "functions": {**row["functions"], "shown": 18}})
+
+
+def test_claims_load_and_name_controls():
+    claims = load_claims(Path("recipes/codeseq/claims.yaml"))
+    assert {"E1", "E2", "E3.error", "E4", "E5", "D1", "D2", "D3", "D4", "M1.gap", "M2", "N1"} <= {c.id for c in claims}

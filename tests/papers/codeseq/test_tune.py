@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from galley.artifact import GalleyError
+from galley.models.scratch import build_llama, train_tokenizer
+from galley.papers.codeseq.plan import Functions, Tuning, read_plan
+from galley.papers.codeseq.tune import HEAD, Item, example_of, read_items, run_tune, split_items
+from galley.sandbox.pool import Sandbox
+
+MODEL = "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    texts = [f"# f(1), f(2), f(3), ... = {a}, {2 * a}\ndef f(n):\n    return {a}*n\n" for a in range(50)]
+    tokenizer = train_tokenizer(texts, vocab_size=300)
+    model = build_llama(vocab_size=len(tokenizer), d_model=32, n_layers=2, n_heads=2, n_kv_heads=1, d_ff=48, context=256, seed=0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def synthesis(tmp_path_factory):
+    """What the synthesis stage leaves, made by hand: 40 functions and 12 solutions."""
+    folder = tmp_path_factory.mktemp("synthesis")
+    rows = []
+    for a in range(2, 42):
+        terms = [str(n**3 + a * n * n + a) for n in range(1, 13)]
+        rows.append({"id": f"A{a:06d}", "source": f"def f(n):\n    return n**3+{a}*n**2+{a}\n", "terms": terms})
+    (folder / "functions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    for name, extra in (("sft", "first 2*n, wrong at 3.\n\n"), ("sft_plain", "")):
+        solutions = [{"id": str(k), "prompt": f"double {k}", "answer": f"{extra}print({k}*int(input()))"} for k in range(12)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in solutions))
+    (folder / "gtg.jsonl").write_text("")
+    return folder
+
+
+def plan():
+    whole = read_plan(Path("recipes/codeseq/recipe.yaml"), "laptop")
+    functions = Functions(limit=40, terms=12, shown=6, held_out=8)
+    tuning = Tuning(steps=3, solution_steps=2, answer_tokens=60, lr=1e-3, batch_size=4, max_tokens=256, max_new_tokens=8)
+    return whole.model_copy(update={"functions": functions, "tuning": tuning})
+
+
+def test_a_prompt_shows_terms_and_never_the_function(synthesis):
+    items = read_items(synthesis / "functions.jsonl")
+    learnt, held = split_items(items, held_out=8, seed=0)
+    assert len(learnt) + len(held) == 40 and 0 < len(held) <= 8
+    item = Item("A1", "def f(n):\n    return n**2\n", (1, 4, 9, 16, 25, 36))
+    example = example_of(item, terms=item.terms, wanted=Functions(limit=1, terms=8, shown=3, held_out=1))
+    assert example.prompt == f"# f(1), f(2), f(3), ... = 1, 4, 9\n{HEAD}" and example.answer == "\n    return n**2\n"
+
+
+def test_arms_are_tuned_scored_and_kept(base, synthesis, tmp_path):
+    try:
+        Sandbox(workers=1).close()
+    except GalleyError as error:
+        pytest.skip(str(error))
+    arguments = {
+        "base": base,
+        "synthesis": synthesis,
+        "out": tmp_path,
+        "plan": plan(),
+        "model_name": MODEL,
+        "scale": "laptop",
+        "workers": 1,
+    }
+    for shard in (0, 1):
+        run_tune(**arguments, shard=shard)
+    rows = pd.concat([pd.read_parquet(tmp_path / f"tune-{n}.items.parquet") for n in (0, 1)])
+    assert {"before", "matched", "control:shuffled", "with_reflections", "without_reflections"} == set(rows["method"])
+    functions = rows[rows["benchmark"] == "functions"]
+    assert set(functions["metric"]) == {"answer_nll", "induction_gap", "pass_rate"} and (functions["status"] == "ok").all()
+    nll = functions[functions["metric"] == "answer_nll"].groupby("method")["score"].mean()
+    assert nll["matched"] < nll["before"]
+    solutions = rows[rows["benchmark"] == "solutions"].groupby("method")["score"].mean()
+    assert len(solutions) == 3 and solutions["with_reflections"] < solutions["before"]
+    runs = pd.concat([pd.read_csv(tmp_path / f"tune-{n}.runs.csv") for n in (0, 1)]).set_index("method")
+    assert runs.loc["before", "tokens"] == 0 and runs.loc["matched", "tokens"] > 0
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("state/*/*.parquet")}
+    run_tune(**arguments, shard=0)
+    assert len(before) == 5 and before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("state/*/*.parquet")}
+    with pytest.raises(GalleyError, match="shard is 9"):
+        run_tune(**arguments, shard=9)

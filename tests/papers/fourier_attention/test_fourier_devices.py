@@ -1,0 +1,50 @@
+"""Every step of the recipe on a GPU that is not there: a tensor left on the CPU stops it, as CUDA would."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from fake_gpu import GPU, fake_gpu, on_fake_gpu
+from tiny import tiny_llama
+
+from galley.caches.prefill import prefill
+from galley.evaluate.cached_needles import NeedleItem, read_answer
+from galley.papers.fourier_attention import checks, experiment
+from galley.papers.fourier_attention.methods import SNAP_WINDOW, make_makers
+from galley.papers.fourier_attention.plan import read_plan
+
+RECIPE = Path("recipes/fourier_attention/recipe.yaml")
+
+
+@pytest.fixture
+def gpu():
+    """A model of 3 layers and a prompt of 240 tokens, on the fake GPU."""
+    real = tiny_llama(layers=3)
+    real.config.max_position_embeddings = 512
+    with fake_gpu(truth=False) as mode:
+        model = on_fake_gpu(real, mode)
+        yield model, prefill(model, torch.zeros(1, 240, dtype=torch.long, device=GPU), window=SNAP_WINDOW, votes=True)
+
+
+def test_every_method_on_the_gpu(gpu, tmp_path, monkeypatch):
+    model, prompt = gpu
+    plan = read_plan(RECIPE, "smoke")
+    plan = plan.model_copy(update={"calibration": plan.calibration.model_copy(update={"tokens": 240})})
+    monkeypatch.setattr(experiment, "save_file", lambda tensors, path: [t.device.type == "cpu" or 1 / 0 for t in tensors.values()])
+    errors = experiment.calibrate(model, [prompt], out=tmp_path, plan=plan)
+    item = NeedleItem("n", 241, (1,) * 241, (2, 3))
+    makers = make_makers(model, errors, plan)
+    assert len(makers) == len(plan.methods) > 20
+    for name, make in makers.items():
+        if not name.startswith("hqq:"):  # it makes constants in a way that the fake device cannot
+            read_answer(model, make(prompt, item), item)
+
+
+def test_every_check_on_the_gpu(gpu):
+    model, prompt = gpu
+    plan = read_plan(RECIPE, "smoke")
+    errors = {mode: torch.rand(3, 2, prompt.keys[0].shape[1] * prompt.keys[0].shape[3]) for mode in ("ours", "official")}
+    assert checks.push_rows(prompt, plan=plan) and checks.step_rows(model, prompt, errors=errors, plan=plan)
+    assert checks.basis_rows(prompt, plan=plan, channels=4) and checks.spread_rows(prompt, plan=plan)
+    assert checks.selection_rows(errors["ours"], n_kv=prompt.keys[0].shape[1], seed=0)
+    assert checks.logit_rows(model.double(), prompt, plan=plan)

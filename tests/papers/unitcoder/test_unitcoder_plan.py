@@ -1,0 +1,54 @@
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from galley.artifact import GalleyError
+from galley.papers.unitcoder.cost import describe, executions, jobs
+from galley.papers.unitcoder.model_tests import DRAWS
+from galley.papers.unitcoder.plan import read_plan
+from galley.tables.claims import load_claims
+
+ROOT = Path(__file__).parents[3]
+RECIPE = ROOT / "recipes/unitcoder/recipe.yaml"
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_every_scale_resolves_and_says_what_it_costs(scale):
+    plan = read_plan(RECIPE, scale)
+    text = describe(plan, scale=scale, sources=ROOT / "recipes/sources.yaml")
+    assert all(f"{rule}: {n}" in text for rule, n in jobs(plan).items() if n)
+    assert len(plan.stages()) == 5 + len(plan.models) and min(executions(plan).values()) > 0
+
+
+def test_effort_and_seeds():
+    one, four = read_plan(RECIPE, "smoke"), read_plan(RECIPE, "smoke", effort=4, seeds=3)
+    assert four.pipeline.functions == 4 * one.pipeline.functions and four.mutants.tasks == 4 * one.mutants.tasks and four.seeds == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pipeline": {"round": 3}}, "round"),
+        ({"agents": {"kind": "endpoint", "model": "m"}}, "url"),
+        ({"agents": {"kind": "local", "model": "absent"}}, "absent"),
+        ({"mutants": {"benchmarks": ["MMLU"]}}, "benchmarks"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, change, said):
+    recipe = yaml.safe_load(RECIPE.read_text())
+    for key, value in change.items():
+        recipe["scales"]["smoke"][key] = {**recipe["scales"]["smoke"].get(key, {}), **value}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(GalleyError, match=said):
+        read_plan(path, "smoke")
+
+
+def test_every_claim_loads_and_its_trends_are_where_they_say():
+    claims = {claim.id: claim for claim in load_claims(ROOT / "recipes/unitcoder/claims.yaml")}
+    assert {"E1", "E2", "E3", "E4", "E5", "D2.precision", "D3.yield", "D3.precision", "D4.corpus", "N1.llama", "N2"} <= set(claims)
+    for point in claims["D1.trend.corpus"].points:
+        assert point.x == pytest.approx(math.log2(int(point.rows.setting[2:]) + 1), abs=1e-3)
+    assert claims["D2.precision"].lhs.setting in {f"k={k}" for k in DRAWS}

@@ -1,0 +1,36 @@
+"""One hostile program and what it must not get. Source: ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from galley.sandbox.types import Limits, Run
+
+SMALL = Limits(cpu_s=0.6, wall_s=1.2, memory_mb=128, processes=8, open_files=32, file_mb=2, output_kb=16)
+TESTS = """
+import unittest
+class TestCases(unittest.TestCase):
+    def test_one(self):
+        self.assertEqual(solve(2), 4)
+    def test_two(self):
+        self.assertEqual(solve(3), 9)
+        self.assertTrue(solve(1) == 1)
+"""
+CHECK = """
+def check(candidate):
+    assert candidate(2) == 4
+    assert candidate(3) == 9
+    assert sorted(candidate(n) for n in (1, 2)) == [1, 4]
+"""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`code` comes to a passing end only if the attack works; otherwise one of `verdicts` must be the outcome."""
+
+    name: str
+    code: str
+    do: Any = field(default_factory=Run)
+    verdicts: tuple[str, ...] = ("fail", "error")
+    limits: Limits = SMALL
