@@ -45,7 +45,7 @@ rule mha2mla_arms:
         train="results/{scale}/corpus/train.jsonl",
         heldout="results/{scale}/corpus/heldout.jsonl",
         norms=f"{RUN}/norms.safetensors",
-        sources=expand("results/sources/{source}", source=OPTIONAL),
+        sources=sources_of,
     output:
         rows=f"{RUN}/arms-{{shard}}.items.parquet",
         runs=f"{RUN}/arms-{{shard}}.runs.csv",

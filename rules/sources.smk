@@ -9,6 +9,20 @@ OPTIONAL = [
     "longbench_multi_news",
     "shakespeare",
 ]
+HUB_BENCHMARKS = [
+    "hub_mmlu",
+    "hub_arc",
+    "hub_openbookqa",
+    "hub_hellaswag",
+    "hub_winogrande",
+    "hub_longbench",
+]
+
+
+def sources_of(wildcards):
+    """Return the sources of a scale: at paper scale the hub's benchmarks too."""
+    names = OPTIONAL + (HUB_BENCHMARKS if wildcards.scale == "paper" else [])
+    return expand("results/sources/{source}", source=names)
 
 
 rule fetch_source:
@@ -23,7 +37,7 @@ rule fetch_source:
         runtime=30,
     params:
         mirror=mirror_flag,
-        code=code("galley.data.fetch"),
+        code=lambda wildcards: code("galley.data.hub_benchmarks" if wildcards.source in HUB_BENCHMARKS else "galley.data.fetch"),
     shell:
         "galley fetch {wildcards.source} --out {output.folder} --optional {params.mirror} &> {log}"
 
@@ -42,12 +56,12 @@ rule prepare_corpus:
         "logs/{scale}/corpus.log",
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=lambda wildcards: 30 if wildcards.scale != "paper" else 48 * 60,
     params:
         out=lambda wildcards, output: Path(output.corpus).parent,
         flags=plan_flags(),
         plan=part("corpus", "data_seed"),
-        code=code("galley.data.corpus"),
+        code=code("galley.data.corpus") + code("galley.data.mixture"),
     shell:
         "galley prepare-corpus {params.out} --scale {wildcards.scale} {params.flags}"
         " --shakespeare {input.shakespeare} --essays {input.essays} &> {log}"

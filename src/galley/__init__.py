@@ -1,20 +1,50 @@
 """Galley: LLM papers as declarative, reproducible tables with a verdict on every claim.
 
 `import galley` teaches transformers the converted architectures: it registers them right
-after transformers has loaded its own registries, and imports nothing heavy by itself.
+after transformers has loaded its own registries, and imports nothing heavy by itself. It also spares
+every process a second: transformers imports hqq, and with it torch's compiler, whenever it is installed;
+here hqq is imported at the first quantised cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 __version__ = "0.1.0"
 
 _AUTO = "transformers.models.auto.modeling_auto"
+_CACHES = "transformers.cache_utils"  # which imports _HQQ at once, where it is installed
+_HQQ = "hqq.core.quantize"
 _LLAMA = "transformers.models.llama.modeling_llama"  # which our classes extend
+
+
+class _LaterQuantizer:
+    """Stands for hqq's Quantizer in transformers until one of its attributes is asked for."""
+
+    def __getattr__(self, name: str):
+        from hqq.core.quantize import Quantizer
+
+        sys.modules[_CACHES].HQQQuantizer = Quantizer  # type: ignore[attr-defined]
+        return getattr(Quantizer, name)
+
+
+@contextlib.contextmanager
+def _hqq_later() -> Iterator[None]:
+    """Within, `from hqq.core.quantize import Quantizer` gives the stand-in, unless hqq has been imported already."""
+    if _HQQ in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(_HQQ)
+    stand_in.Quantizer = _LaterQuantizer()  # type: ignore[attr-defined]
+    sys.modules[_HQQ] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[_HQQ]
 
 
 def _register() -> None:
@@ -32,7 +62,7 @@ class _AfterTransformers:
     done = False
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None):
-        if name not in (_AUTO, _LLAMA):
+        if name not in (_AUTO, _LLAMA, _CACHES):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.loader is None:
@@ -40,8 +70,10 @@ class _AfterTransformers:
         loader, execute = spec.loader, spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            execute(module)
-            self._after(name)
+            with _hqq_later() if name == _CACHES else contextlib.nullcontext():
+                execute(module)
+            if name != _CACHES:
+                self._after(name)
 
         loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

@@ -16,12 +16,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
+
+T = TypeVar("T")
 
 
 class GalleyError(Exception):
@@ -171,6 +173,13 @@ def manifest(*, stage: str, config: dict[str, Any], inputs: dict[str, Path], see
         "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1,
         "seed": seed,
     }
+
+
+def progress(things: Iterable[T], *, what: str, **bar: Any) -> Iterable[T]:
+    """Return the things with a progress bar that appears when they take over ten seconds; in a log file a line every ten."""
+    from tqdm.auto import tqdm
+
+    return tqdm(things, desc=what, delay=10, mininterval=0.5 if sys.stderr.isatty() else 10, **bar)
 
 
 class Stopwatch:

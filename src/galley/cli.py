@@ -58,7 +58,11 @@ def fetch(
 ) -> None:
     """Fetch a source from the first origin that answers, checked against its sha256."""
     from galley.data.fetch import fetch as run
+    from galley.data.hub_benchmarks import fetch_benchmark, is_hub_benchmark
 
+    if is_hub_benchmark(source, recipes=RECIPES):
+        typer.echo(json.dumps(fetch_benchmark(source, out=out, recipes=RECIPES, optional=optional)))
+        return
     typer.echo(json.dumps(run(source, out=out, sources=RECIPES / "sources.yaml", mirror=mirror, optional=optional)))
 
 
@@ -73,10 +77,19 @@ def prepare_corpus(
     effort: EffortOption = 1,
 ) -> None:
     """Split text into train, calibration and held-out documents; essays are only ever held out."""
+    from functools import partial
+
     from galley.data.corpus import prepare_corpus as run
 
     plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
-    run(out=out, shakespeare=shakespeare, essays=essays, seed=plan.data_seed, max_bytes=plan.corpus.max_bytes)
+    text, mixture = plan.corpus, None
+    if text.mixture:
+        from galley.data.mixture import from_hub, write_mixture
+
+        sets = from_hub(text.mixture, recipes=RECIPES)
+        settings = {"total": text.mixture_bytes, "held_fraction": text.held_fraction, "seed": plan.data_seed}
+        mixture = partial(write_mixture, data=sets, weights=text.mixture, **settings)
+    run(out=out, shakespeare=shakespeare, essays=essays, seed=plan.data_seed, max_bytes=text.max_bytes, mixture=mixture)
 
 
 @app.command()
@@ -170,6 +183,21 @@ def plan(
 
 
 @app.command()
+def pin(recipe: Annotated[str, typer.Argument(help="such as mha2mla")], scale: ScaleOption = "paper") -> None:
+    """Ask the hub for the commits of a recipe's models and data sets and write recipes/revisions.yaml."""
+    import datetime
+
+    from galley.data.hub import hub_data_of
+    from galley.data.revisions import pin_repos
+
+    resolved = _plan(scale, seeds=None, effort=1, recipe=recipe)
+    models = list(dict.fromkeys(model.repo for model in resolved.models.values() if model.repo is not None))
+    data = hub_data_of(recipe, resolved.corpus.mixture, recipes=RECIPES)
+    for line in pin_repos(models, data, recipes=RECIPES, today=datetime.date.today()):
+        typer.echo(line)
+
+
+@app.command()
 def table(
     recipe: str,
     items: Annotated[list[Path], typer.Option(help="tidy item files, several after one flag")],
@@ -214,7 +242,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="default: results/bench_<recipe>.csv")] = None,
     model: Annotated[Path, typer.Option(help="mha2mla: the base model's directory")] = Path("results/laptop/models/smollm2-135m-instruct"),
     parts: Annotated[str, typer.Option(help="mha2mla: decode, convert, train, workflow")] = "decode,convert,train,workflow",
-    device: Annotated[str, typer.Option(help="fourier_attention: cpu or cuda")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu or cuda (mha2mla: of the decode part)")] = "cpu",
     programs: Annotated[int, typer.Option(help="synthesis: how many programs are streamed")] = 100_000,
 ) -> None:
     """Measure ratios against named peers, interleaved in one run."""
@@ -222,7 +250,7 @@ def bench(
     if recipe == "mha2mla":
         from galley.papers.mha2mla.bench import run_bench
 
-        run_bench(base=model, out=out, parts=parts.split(","))
+        run_bench(base=model, out=out, parts=parts.split(","), device=device)
     elif recipe == "fourier_attention":
         from galley.kernels.bench import write_bench
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from tiny import tiny_llama
@@ -8,6 +10,7 @@ from galley.train.loop import TrainConfig, micro_batches, train
 from galley.train.loss import HeadLoss, next_token_loss
 from galley.train.packing import batch, pack
 from galley.train.schedule import warmup_stable_decay
+from galley.train.workers import Workers
 
 
 def data(n=24, t=16):
@@ -135,3 +138,23 @@ def test_chunked_head_loss_and_gradients_equal_the_plain_cross_entropy(chunk):
     assert torch.allclose(got.double(), expected, atol=1e-5)
     for a, b in zip(ours, plain, strict=True):
         assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
+def test_a_state_of_other_processes_is_refused(tmp_path):
+    def kill(step, model):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(tiny_llama(), data(), CONFIG, state=tmp_path / "s", on_step=kill, at_steps=[7])
+
+    class Two(Workers):
+        size = 2
+
+    halves = TrainConfig(**{**CONFIG.__dict__, "accumulate": 1})
+    state = json.loads((tmp_path / "s/state.json").read_text())
+    assert state["processes"] == 1 and state["step"] == 6
+    whole = TrainConfig(**{**CONFIG.__dict__, "accumulate": 2})
+    with pytest.raises(Killed):
+        train(tiny_llama(), data(), whole, state=tmp_path / "t", on_step=kill, at_steps=[7])
+    with pytest.raises(GalleyError, match="kept by 1 processes, and this run has 2"):
+        train(tiny_llama(), data(), halves, state=tmp_path / "t", workers=Two())

@@ -24,6 +24,7 @@ WRONG = {
     "effort=0": ["effort", "0", "whole number"],
     "effort=1.5": ["effort", "1.5", "whole number"],
     "seeds=several": ["seeds", "'several'", "whole number"],
+    "device=tpu": ["device", "'tpu'", "auto, cpu, cuda"],
     "mirror=/no/such/folder": ["mirror", "'/no/such/folder'", "not a folder"],
 }
 RUNS = [
@@ -89,3 +90,16 @@ def test_a_mistake_in_the_recipe_names_file_line_and_field(clone):
     finally:
         path.write_text(kept)
     assert code != 0 and re.search(r"recipe\.yaml:\d+: rope_fracton", text), text
+
+
+def test_a_model_s_device_is_the_run_s_choice(clone):
+    """The recipe asks for GPUs at paper scale; `device=cpu` asks for none, and below that scale auto is the CPU."""
+    command = ("-n", "-p", "--rerun-triggers", "mtime", "--", TABLE)
+    runs = {}
+    with ThreadPoolExecutor(2) as pool:
+        settings = ("scale=paper", "scale=paper device=cpu", "scale=smoke")
+        runs = dict(zip(settings, pool.map(lambda s: clone.snakemake("--config", *s.split(), *command)[1], settings), strict=True))
+    arms = {name: re.findall(r"galley mha2mla arms.*?--device (\w+)", text, re.DOTALL) for name, text in runs.items()}
+    assert set(arms["scale=paper"]) == {"auto"} and set(arms["scale=paper device=cpu"]) == set(arms["scale=smoke"]) == {"cpu"}
+    asked = {name: set(re.findall(r"gpu=(\d+)", text)) for name, text in runs.items()}
+    assert asked["scale=paper"] == {"1", "4", "8"} and asked["scale=paper device=cpu"] == asked["scale=smoke"] == {"0"}

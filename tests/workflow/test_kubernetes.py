@@ -33,7 +33,7 @@ def test_a_pod_gets_the_sources_the_keys_and_the_gpus_of_the_recipe(tmp_path, sh
     gpus = str(recipe["scales"]["paper"]["models"]["SmolLM-1B7"]["gpus"])
     for kind in ("requests", "limits"):  # Kubernetes refuses GPUs whose limit is not their request
         assert container["resources"][kind]["nvidia.com/gpu"] == gpus != "0"
-        assert container["resources"][kind]["memory"] == "96000M"
+        assert container["resources"][kind]["memory"] == "160000M"
     given = {entry["name"]: entry["valueFrom"]["secretKeyRef"]["key"] for entry in container["env"]}
     assert {"SNAKEMAKE_STORAGE_S3_ACCESS_KEY", "SNAKEMAKE_STORAGE_S3_SECRET_KEY"} <= given.keys()
     command = container["args"][-1]

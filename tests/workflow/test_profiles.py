@@ -82,7 +82,7 @@ def test_slurm_is_asked_for_the_gpus_of_the_recipe(slurm):
     assert f"--gpus={gpus}" in call and gpus > 1
     assert "--nodes=1" in call and "--cpus-per-task=8" in call
     assert not any(word.startswith("--ntasks-per-gpu") for word in call)
-    assert call[call.index("--mem") + 1] == "96000" and call[call.index("-t") + 1] == str(48 * 60)
+    assert call[call.index("--mem") + 1] == "160000" and call[call.index("-t") + 1] == str(48 * 60)
 
 
 def test_a_cancelled_slurm_run_takes_its_jobs_along(slurm):

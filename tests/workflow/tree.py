@@ -169,7 +169,8 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
 
 def arms_inputs(tree: Tree, *, model: str) -> list[str]:
     """Return what an arms job at paper scale waits for: a test lays these files down to see how that job is submitted."""
-    listed = (tree.folder / "rules/sources.smk").read_text().split("OPTIONAL = [")[1].split("]")[0]
+    rules = (tree.folder / "rules/sources.smk").read_text()
+    listed = "".join(rules.split(f"{name} = [")[1].split("]")[0] for name in ("OPTIONAL", "HUB_BENCHMARKS"))
     made = [f"models/{model}/config.json", "corpus/train.jsonl", "corpus/heldout.jsonl", f"mha2mla/{model}/norms.safetensors"]
     return [f"results/paper/{name}" for name in made] + [f"results/sources/{name}/source.json" for name in re.findall(r'"(\w+)"', listed)]
 

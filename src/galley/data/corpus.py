@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from galley.artifact import GalleyError, atomic_dir, digest, write_json
 
 SPLITS = {"heldout": 0.1, "calibration": 0.1}  # the rest is train
+Mixture = Callable[[Path], dict[str, dict[str, dict[str, int]]]]  # fills a folder with splits, returns what is in them
 CHUNK = 20_000  # characters: a play is split at line ends, so that no document is huge
 
 
@@ -88,8 +90,13 @@ def split_of(document: dict[str, str], *, seed: int) -> str:
     return "calibration" if point < SPLITS["heldout"] + SPLITS["calibration"] else "train"
 
 
-def prepare_corpus(*, out: Path, shakespeare: Path | None, essays: Path | None, seed: int, max_bytes: dict[str, int]) -> None:
-    """Write {train,calibration,heldout}.jsonl and corpus.json, which says which text was used."""
+def prepare_corpus(
+    *, out: Path, shakespeare: Path | None, essays: Path | None, seed: int, max_bytes: dict[str, int], mixture: Mixture | None = None
+) -> None:
+    """Write {train,calibration,heldout}.jsonl and corpus.json, which says which text was used.
+
+    A mixture of hub data sets comes after this machine's own text; its download goes on where an interrupted one stopped.
+    """
     documents = stdlib_documents(max_bytes=max_bytes.get("stdlib", 0)) + pydoc_documents(max_bytes=max_bytes.get("pydoc", 0))
     documents += folder_documents(shakespeare, source="shakespeare", max_bytes=max_bytes.get("shakespeare", 0))
     documents += folder_documents(essays, source="essays", max_bytes=max_bytes.get("essays", 0))
@@ -101,15 +108,21 @@ def prepare_corpus(*, out: Path, shakespeare: Path | None, essays: Path | None, 
             seen.add(content)
             splits[split_of(document, seed=seed)].append(document)
     facts: dict[str, dict[str, dict[str, int]]] = {}
+    streamed = out.parent / f".{out.name}.mixture"
+    from_hub = mixture(streamed) if mixture else {}
     with atomic_dir(out) as part:
         for split, rows in splits.items():
             lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-            (part / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-            facts[split] = {}
+            if mixture:
+                (streamed / f"{split}.jsonl").replace(part / f"{split}.jsonl")
+            with (part / f"{split}.jsonl").open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+            facts[split] = dict(from_hub.get(split, {}))
             for source in sorted({row["source"] for row in rows}):
                 texts = [row["text"] for row in rows if row["source"] == source]
                 facts[split][source] = {"documents": len(texts), "characters": sum(map(len, texts))}
         write_json(part / "corpus.json", {"seed": seed, "splits": facts})
+    shutil.rmtree(streamed, ignore_errors=True)
 
 
 def read_split(corpus: Path, split: str) -> list[dict[str, str]]:

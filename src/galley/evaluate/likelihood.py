@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from galley.artifact import GalleyError, atomic_path
+from galley.artifact import GalleyError, atomic_path, progress
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def score_windows(
     `reference_states`, from `final_states`, spares the reference's forward pass.
     """
     rows = []
-    for start in range(0, len(windows.ids), batch_size):
+    for start in progress(range(0, len(windows.ids), batch_size), what="score windows"):
         ids = windows.ids[start : start + batch_size].to(model.device)
         with torch.no_grad():
             hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
@@ -165,7 +165,7 @@ def cached_continuation(
     if not 0 < prefix_tokens < windows.ids.shape[1]:
         raise GalleyError(f"continuation prefix is {prefix_tokens}; windows have {windows.ids.shape[1]} tokens")
     rows = []
-    for i, name in enumerate(windows.names):
+    for i, name in enumerate(progress(windows.names, what="read on through the cache")):
         ids = windows.ids[i : i + 1].to(model.device)
         cache = make_cache() if make_cache is not None else None
         nll = 0.0

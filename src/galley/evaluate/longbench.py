@@ -14,10 +14,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from galley.artifact import GalleyError
+from galley.artifact import GalleyError, progress
 from galley.evaluate.likelihood import not_run
 from galley.evaluate.longbench_metrics import METRICS, score
 
@@ -95,7 +94,7 @@ def evaluate_longbench(
             reason = "limit is 0" if items and task in prompts else "data: out of reach (neither mirror nor hub)"
             rows.append(not_run(f"longbench_{task}", "score", "fraction", reason))
             continue
-        for i, item in enumerate(tqdm(items[:limit], desc=task, disable=None)):
+        for i, item in enumerate(progress(items[:limit], what=task)):
             ids = build_prompt(item, prompts[task], tokenizer, protocol=protocol, max_length=max_length, answer_tokens=maxlen[task])
             text = _generate(model, tokenizer, ids, new_tokens=maxlen[task], newline_stop=protocol == "official" and task == "samsum",
                              make_cache=make_cache)  # fmt: skip

@@ -7,13 +7,14 @@ model's tokens. Deviation: the fact is a random city and five-digit number, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import pandas as pd
 import torch
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from galley.artifact import GalleyError
+from galley.artifact import GalleyError, progress
 from galley.evaluate.wording import PLAIN, Wording
 
 CITIES = ("Lisbon", "Oslo", "Kyoto", "Quito", "Tunis", "Perth", "Lima", "Riga", "Accra", "Turin")
@@ -83,15 +84,14 @@ def evaluate_needles(
         raise GalleyError(f"needle length is {too_long[0]} tokens, but the model's context is {context}; lower it")
     generator = torch.Generator().manual_seed(seed)
     rows = []
-    for length in lengths:
-        for depth in depths:
-            city = CITIES[int(torch.randint(len(CITIES), (), generator=generator))]
-            number = int(torch.randint(10_000, 100_000, (), generator=generator))
-            prompt, answer = build_needle_prompt(haystack, tokenizer, length=length, depth=depth, city=city, number=number)
-            hit, nll = _read_back(model, tokenizer, prompt, answer, number=number, cache=make_cache() if make_cache else None)
-            for metric, unit, value in (("keyword_recall", "fraction", hit), ("answer_nll", "nats/token", nll)):
-                rows.append({"benchmark": "needle", "metric": metric, "unit": unit, "item_id": f"len={length},depth={depth}",
-                             "score": value, "weight": 1.0, "status": "ok", "reason": ""})  # fmt: skip
+    for length, depth in progress(list(product(lengths, depths)), what="needles"):
+        city = CITIES[int(torch.randint(len(CITIES), (), generator=generator))]
+        number = int(torch.randint(10_000, 100_000, (), generator=generator))
+        prompt, answer = build_needle_prompt(haystack, tokenizer, length=length, depth=depth, city=city, number=number)
+        hit, nll = _read_back(model, tokenizer, prompt, answer, number=number, cache=make_cache() if make_cache else None)
+        for metric, unit, value in (("keyword_recall", "fraction", hit), ("answer_nll", "nats/token", nll)):
+            rows.append({"benchmark": "needle", "metric": metric, "unit": unit, "item_id": f"len={length},depth={depth}",
+                         "score": value, "weight": 1.0, "status": "ok", "reason": ""})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from galley.artifact import GalleyError, atomic_dir
+from galley.data.revisions import hub_failures
 
 FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -18,15 +19,15 @@ def snapshot(repo: str, revision: str | None, out: Path) -> None:
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise GalleyError(
             f"revision of {repo} is {revision!r}; give the commit (40 hex digits) that the hub's page shows: "
-            "in the recipe under models.<name>.revision, or with --revision"
+            "run `galley pin mha2mla`, or give it with --revision"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     with atomic_dir(out) as part:
         try:
             snapshot_download(repo, revision=revision, local_dir=part, allow_patterns=FILES)
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        except hub_failures(LocalEntryNotFoundError) as error:
             raise GalleyError(
                 f"{repo} at {revision[:12]} could not be had from the hub ({type(error).__name__}); "
                 f"check the connection and your access, or put its files at {out}"

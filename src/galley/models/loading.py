@@ -23,6 +23,8 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str | torch.device = "
             f"the model at {path} has {pickled[0]} but no safetensors; pickled weights can run code and are not loaded: "
             "save it again with `save_pretrained`, or take a revision with safetensors"
         )
+    # Straight onto a GPU: the processes of a launch would otherwise all hold a copy in the machine's memory at once.
+    there = {"device_map": {"": device}} if torch.device(device).type == "cuda" else {}
     model = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=dtype,
@@ -30,6 +32,7 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str | torch.device = "
         trust_remote_code=False,
         use_safetensors=True,
         local_files_only=True,
+        **there,
     )
     return model.to(device).eval()
 

@@ -6,11 +6,13 @@ Source: ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from galley.artifact import GalleyError
+from galley.data.revisions import read_pins, revision_of
 from galley.recipe import Strict
 
 FIELD_OF = {"scratch": "scratch", "wheel": "source", "hub": "repo"}  # what a model of each kind needs
@@ -46,6 +48,7 @@ class Model(Strict):
     scratch: ScratchModel | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     gpus: int = Field(default=0, ge=0)
+    gated: bool = Field(default=False, description="the hub asks for its licence to be accepted first")
     gpu_hours: float = Field(default=0, ge=0, description="rough cost of one arm's fine-tuning")
     params_m: float = Field(gt=0, description="parameters in millions, for the plan")
     tokens_per_step: int | None = Field(
@@ -63,9 +66,29 @@ class Model(Strict):
 
 
 class CorpusPlan(Strict):
-    """Bytes taken from each source of text."""
+    """Bytes taken from each source of text, and a mixture of hub data sets by weight."""
 
-    max_bytes: dict[str, int]
+    max_bytes: dict[str, int] = Field(default_factory=dict)
+    mixture: dict[str, float] = Field(default_factory=dict, description="name in recipes/datasets.yaml -> its share of the bytes")
+    mixture_bytes: int = Field(default=0, ge=0, description="bytes of the mixture, over all splits")
+    held_fraction: float = Field(default=0.001, gt=0, lt=0.5, description="of the mixture: for held-out text, and as much for calibration")
+
+    @model_validator(mode="after")
+    def _whole(self) -> CorpusPlan:
+        if bool(self.mixture) != bool(self.mixture_bytes):
+            raise ValueError("mixture and mixture_bytes go together")
+        if any(weight <= 0 for weight in self.mixture.values()):
+            raise ValueError("mixture: every weight must be above 0; leave the others out")
+        return self
+
+
+def with_revisions(models: Mapping[str, Model], recipes: Path) -> dict[str, Model]:
+    """Return the models with the commits of recipes/revisions.yaml, where the recipe itself names none."""
+    pins = read_pins(recipes)
+    return {
+        name: model.model_copy(update={"revision": revision_of(model.repo, pins)}) if model.repo and model.revision is None else model
+        for name, model in models.items()
+    }
 
 
 def spec_of(models: Mapping[str, Model], name: str) -> Model:

@@ -1,6 +1,7 @@
 """Figures, pure functions of the items: recovered fraction over steps, and needles over length and depth.
 
-Source: ours. Vector files without dates, so that the same rows are the same bytes.
+Source: ours. Vector files without dates, so that the same rows are the same bytes. Figures are made without pyplot, whose
+windows and widgets would be imported for nothing.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ import re
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 from galley.artifact import atomic_dir
 from galley.tables.rows import read_items
@@ -37,7 +36,8 @@ def _curves(rows: pd.DataFrame, path: Path) -> None:
         return
     rows["step"] = rows["setting"].str.extract(r"step=(\d+)")[0].astype(int)
     rows["arm"] = rows["method"] + rows["setting"].map(lambda s: f" {m[0]}" if (m := re.search(r"d_kv=\d+", s)) else "")
-    figure, axes = plt.subplots(figsize=(6, 4))
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
     for arm, mine in rows.groupby("arm"):
         curve = mine.groupby("step")["score"]
         axes.plot(curve.mean().index, curve.mean(), marker="o", markersize=3, label=arm)
@@ -58,7 +58,8 @@ def _needles(rows: pd.DataFrame, path: Path) -> None:
     methods = sorted(rows["method"].unique())
     across = min(len(methods), 6)
     down = -(-len(methods) // across)
-    figure, axes = plt.subplots(down, across, figsize=(3 * across, 3 * down), squeeze=False)
+    figure = Figure(figsize=(3 * across, 3 * down))
+    axes = figure.subplots(down, across, squeeze=False)
     for ax in axes.flat[len(methods) :]:
         ax.set_visible(False)
     for ax, method in zip(axes.flat, methods, strict=False):
@@ -71,6 +72,5 @@ def _needles(rows: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-    plt.close(figure)

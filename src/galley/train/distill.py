@@ -10,9 +10,9 @@ from __future__ import annotations
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from galley.artifact import progress
 from galley.train.packing import batch
 
 
@@ -27,7 +27,7 @@ def distill_attention(
     optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=0.0)
     log = []
     with _recorded([layer.self_attn for _, layer in layers]) as calls:
-        for step in tqdm(range(steps), desc="distill", disable=None):
+        for step in progress(range(steps), what="distill"):
             calls.clear()
             with torch.no_grad():
                 teacher.model(batch(data, step=step, batch_size=batch_size, seed=seed).to(teacher.device), use_cache=False)

@@ -15,10 +15,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, digest
+from galley.artifact import GalleyError, digest, progress
 from galley.train.loss import next_token_loss
 from galley.train.packing import batch
 from galley.train.schedule import warmup_stable_decay
@@ -75,7 +74,8 @@ def packed_batches(data: torch.Tensor, config: TrainConfig, workers: Workers) ->
     def loss(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
         return next_token_loss(model, ids.to(model.device), chunk=config.chunk)
 
-    return Batches(parts, loss, lambda _: 1 / config.accumulate, torch.numel, [list(data.shape), int(data.sum())])
+    seen = data[:: max(1, len(data) // 4096)]  # a mapped file is not read whole for this
+    return Batches(parts, loss, lambda _: 1 / config.accumulate, torch.numel, [list(data.shape), int(seen.sum())])
 
 
 def train(
@@ -125,8 +125,10 @@ class Run:
         """Take the steps that are left; see `train`."""
         config, model, points = self.config, self.objective.model, set(at_steps)
         model.train()
-        shown = None if self.workers.rank == 0 else True
-        for step in tqdm(range(self.first, config.steps), initial=self.first, total=config.steps, desc="train", disable=shown):
+        left = range(self.first, config.steps)
+        if self.workers.rank == 0:
+            left = progress(left, what="train", initial=self.first, total=config.steps)  # type: ignore[assignment]
+        for step in left:
             self.log.append(self._step(step))
             if on_step is not None and step + 1 in points:
                 model.eval()

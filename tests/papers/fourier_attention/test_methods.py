@@ -11,9 +11,9 @@ from galley.caches.prefill import prefill
 from galley.evaluate.cached_needles import NeedleItem, read_answer
 from galley.papers.fourier_attention.checks import basis_rows, logit_rows, push_rows, step_rows
 from galley.papers.fourier_attention.controls import with_noise
-from galley.papers.fourier_attention.equal import tokens_at
-from galley.papers.fourier_attention.methods import make_makers, needs_votes
-from galley.papers.fourier_attention.plan import read_plan
+from galley.papers.fourier_attention.equal import tokens_within
+from galley.papers.fourier_attention.methods import make_makers
+from galley.papers.fourier_attention.plan import asks_for_votes, read_plan
 from galley.papers.fourier_attention.selection import channel_errors
 
 TOKENS = 110
@@ -23,7 +23,7 @@ TOKENS = 110
 def setting():
     model = tiny_llama(layers=3, d_h=32)
     plan = read_plan(Path("recipes/fourier_attention/recipe.yaml"), "smoke")
-    prompt = prefill(model, prompt_ids(model, TOKENS), window=40, votes=needs_votes(plan))
+    prompt = prefill(model, prompt_ids(model, TOKENS), window=40, votes=asks_for_votes(plan))
     layout = plan.layout(TOKENS)
     errors = {
         mode: channel_errors([prompt], by=Fourier(layout.sinks, layout.local, layout.orders, mode, 64, frozenset()))
@@ -54,7 +54,7 @@ def test_equal_bytes_are_at_most_the_other_s_and_within_one_token(setting):
         assert 0 <= budget - makers[name](prompt, None).nbytes() < token
     one_more_rank = 3 * 2 * TOKENS * 4  # layers, keys and values, tokens, fp32; one group of heads
     assert 0 <= budget - makers["palu:equal_bytes"](prompt, None).nbytes() < one_more_rank
-    assert tokens_at(10**12, prompt) == TOKENS
+    assert tokens_within(10**12, prompt) == TOKENS
 
 
 def test_caches_of_one_prompt_share_spectra_and_are_those_made_alone(setting):

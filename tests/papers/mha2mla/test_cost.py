@@ -13,6 +13,7 @@ from galley.papers.mha2mla.plan import read_plan
 
 ROOT = Path(__file__).parents[3]
 RECIPE, SOURCES = ROOT / "recipes/mha2mla/recipe.yaml", ROOT / "recipes/sources.yaml"
+RECIPES = ROOT / "recipes"
 SCALES = ("smoke", "laptop", "paper")
 
 
@@ -39,8 +40,9 @@ def test_jobs_by_hand(scale):
 
 
 def test_optional_sources_are_those_of_the_rules():
-    names = re.search(r"OPTIONAL = \[(.*?)\]", (ROOT / "rules/sources.smk").read_text(), re.DOTALL)[1]
-    assert tuple(re.findall(r'"(\w+)"', names)) == cost.OPTIONAL
+    for list_of in ("OPTIONAL", "HUB_BENCHMARKS"):
+        names = re.search(rf"^{list_of} = \[(.*?)\]", (ROOT / "rules/sources.smk").read_text(), re.DOTALL | re.MULTILINE)[1]
+        assert tuple(re.findall(r'"(\w+)"', names)) == getattr(cost, list_of)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -114,25 +116,34 @@ def test_more_evidence_costs_more():
 def test_disk_holds_weights_state_and_text():
     registry, plan = load_sources(SOURCES), read_plan(RECIPE, "paper")
     weights = sum(m.params_m * 1e6 * 2 for m in plan.models.values())
-    text = sum(plan.corpus.max_bytes.values())
+    text = sum(plan.corpus.max_bytes.values()) + plan.corpus.mixture_bytes
+    packed = sum(4 * cost.training_tokens(plan, m) for m in plan.models.values())  # ids of four bytes, one file for all arms
     small = sum(registry[name].bytes for name in cost.OPTIONAL)
-    # base and one benchmarked conversion; twelve arms at once with weights and two moments in bfloat16
-    assert cost.disk_bytes(plan, registry) == pytest.approx(2 * weights + 12 * 3 * weights + text + 2 * small)
+    # base and one benchmarked conversion in bfloat16; twelve arms at once in float32: weights and two moments, the next state
+    # beside the latest, and the launch's start and end
+    assert cost.disk_bytes(plan, registry) == pytest.approx(2 * weights + 12 * (6 + 2) * 2 * weights + packed + text + 2 * small)
     laptop = read_plan(RECIPE, "laptop")
     assert cost.disk_bytes(laptop, registry) < 3e9  # twenty steps leave no state
 
 
-def test_what_the_paper_s_scale_still_lacks_is_said():
+def test_what_the_paper_s_scale_still_lacks_is_said(tmp_path):
+    empty = tmp_path / "recipes"
+    empty.mkdir()
+    (empty / "datasets.yaml").write_text((RECIPES / "datasets.yaml").read_text())
     registry, plan = load_sources(SOURCES), read_plan(RECIPE, "paper")
     bare = plan.model_copy(update={"models": {n: m.model_copy(update={"revision": None}) for n, m in plan.models.items()}})
-    lacks = "\n".join(cost.missing(bare, registry))
-    assert lacks.count("revision") == len(plan.models)
+    lacks = "\n".join(cost.missing(bare, registry, recipes=RECIPES))
+    assert lacks.count("has no commit in revisions.yaml") == len(plan.models)
     pinned = plan.model_copy(update={"models": {n: m.model_copy(update={"revision": "a" * 40}) for n, m in plan.models.items()}})
-    assert "revision" not in "\n".join(cost.missing(pinned, registry))
+    assert cost.missing(pinned, registry, recipes=RECIPES) == [
+        "models.Llama2-7B: meta-llama/Llama-2-7b-hf is gated: accept its licence on the hub and set HF_TOKEN"
+    ]
+    unpinned = "\n".join(cost.missing(pinned, registry, recipes=empty))
+    assert all(f"{repo} has no commit" in unpinned for repo in ("HuggingFaceTB/smollm-corpus", "cais/mmlu", "THUDM/LongBench"))
     assert "tokens_per_step" not in lacks  # every global batch is a whole number of micro-batches
     odd = plan.model_copy(update={"training": plan.training.model_copy(update={"batch_size": 48})})
-    assert "\n".join(cost.missing(odd, registry)).count("tokens_per_step") == len(plan.models)
-    assert cost.missing(read_plan(RECIPE, "smoke"), registry) == cost.missing(read_plan(RECIPE, "laptop"), registry) == []
+    assert "\n".join(cost.missing(odd, registry, recipes=RECIPES)).count("tokens_per_step") == len(plan.models)
+    assert all(cost.missing(read_plan(RECIPE, scale), registry, recipes=RECIPES) == [] for scale in ("smoke", "laptop"))
 
 
 def test_a_missing_registry_is_an_error(tmp_path):

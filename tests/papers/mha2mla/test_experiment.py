@@ -6,7 +6,7 @@ from tiny import tiny_llama
 
 from galley.artifact import GalleyError
 from galley.models.scratch import train_tokenizer
-from galley.papers.mha2mla import experiment
+from galley.papers.mha2mla import experiment, fine_tune
 from galley.papers.mha2mla.fine_tune import Tuning
 from galley.papers.mha2mla.plan import read_plan
 from galley.train.loop import TrainConfig, train
@@ -109,3 +109,19 @@ def test_arms_tuned_in_two_processes_give_the_same_rows(ground, monkeypatch):
     with pytest.raises(GalleyError, match=r"tokens_per_step is 64.*2 processes x batch_size 2 x seq_len 32"):
         bad = plan.model_copy(update={"training": training.model_copy(update={"batch_size": 2})})
         experiment.adapt_arms(one, **{**common, "plan": bad})
+
+
+def test_text_beyond_memory_is_mapped_from_one_file(ground, monkeypatch):
+    common, arms = ground
+    monkeypatch.setattr(fine_tune, "MEMORY_TOKENS", 0)
+    items, runs = experiment.adapt_arms([arm for arm in arms if arm.train], **{**common, "out": _out(common)})
+    assert len(items) == 2 and len(list((_out(common) / "state").glob("packed-32-256.bin"))) == 1
+    assert all(run["tokens"] == 256 for run in runs)
+
+
+def _out(common):
+    out = common["out"].parent / "mapped"
+    out.mkdir(exist_ok=True)
+    if not (out / "norms.safetensors").exists():
+        (out / "norms.safetensors").write_bytes((common["out"] / "norms.safetensors").read_bytes())
+    return out

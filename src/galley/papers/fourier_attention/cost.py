@@ -53,12 +53,13 @@ def cpu_minutes(plan: Plan, model: Model) -> float:
 def missing(plan: Plan) -> list[str]:
     """Return what this version lacks for the plan to run as the paper did."""
     lacks = [
-        f"models.{name}.revision: the hub commit (40 hex digits) is not set, and a branch is refused"
+        f"models.{name}: {m.repo} has no commit in revisions.yaml, and a branch is refused: run `galley pin fourier_attention`"
         for name, m in plan.models.items()
         if m.kind == "hub" and m.revision is None
     ]
-    if any(m.gpus for m in plan.models.values()):
-        lacks.append("the needle stage runs on the CPU in this version")
+    lacks += [
+        f"models.{name}: {m.repo} is gated: accept its licence on the hub and set HF_TOKEN" for name, m in plan.models.items() if m.gated
+    ]
     return lacks
 
 

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from galley.artifact import GalleyError
 from galley.evaluate.ruler_texts import TASKS
 from galley.evaluate.wording import PLAIN, Wording
-from galley.models.spec import CorpusPlan, Model
+from galley.models.spec import CorpusPlan, Model, with_revisions
 from galley.recipe import Strict, load_plan
 
 TRAINS = False  # one seed, whatever is asked of others
@@ -224,12 +224,18 @@ class Plan(Strict):
         return layout
 
 
+def asks_for_votes(plan: Plan) -> bool:
+    """Return whether a method needs the attention that every token of a prompt got, which a prefill counts only when asked to."""
+    return any(method.cache == "h2o" for method in plan.methods)
+
+
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
     """Read and check the plan of one scale; `effort` multiplies the needles of each cell and the items of each task.
 
     Nothing here is trained: seeds stay 1.
     """
     plan = load_plan(recipe, scale=scale, model=Plan)
+    plan = plan.model_copy(update={"models": with_revisions(plan.models, recipe.parent.parent)})
     if seeds not in (None, 1):
         raise GalleyError(f"seeds is {seeds}; fourier_attention trains nothing, so it takes 1; add needles with effort={seeds}")
     if effort > 1:

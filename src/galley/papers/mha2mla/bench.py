@@ -18,7 +18,7 @@ PARTS = ("decode", "convert", "train", "workflow")
 COLUMNS = ["part", "setting", "metric", "unit", "ours", "peer", "peer_name", "ratio", "goal", "met", "n", "threads", "dtype", "device"]
 
 
-def run_bench(*, base: Path, out: Path, parts: list[str]) -> None:
+def run_bench(*, base: Path, out: Path, parts: list[str], device: str = "cpu") -> None:
     """Write the rows of the named parts to `out` (csv); rows of other parts that are there stay."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
@@ -27,9 +27,10 @@ def run_bench(*, base: Path, out: Path, parts: list[str]) -> None:
         raise GalleyError(f"no model at {base}; make it with `snakemake --cores all {base}`")
     rows: list[dict[str, Any]] = []
     if "decode" in parts:
+        from galley.models.device import resolve_device
         from galley.papers.mha2mla.bench_decode import bench_decode
 
-        rows += bench_decode(base)
+        rows += bench_decode(base, device=resolve_device(device))
     if "convert" in parts:
         from galley.papers.mha2mla.bench_convert import bench_convert
 

@@ -88,6 +88,9 @@ def commonsense(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan)
     data["piqa"] = readers.read_piqa(sources / "piqa_valid") if readers.present(sources / "piqa_valid") else None
     fixture = sources / "hellaswag_fixture"
     data["hellaswag"] = readers.read_hellaswag(fixture) if readers.present(fixture) else None
+    for task in ("mmlu", "arc", "openbookqa", "hellaswag", "winogrande"):  # the whole task, where the hub gave it
+        if readers.present(sources / f"hub_{task}"):
+            data[task] = readers.read_jsonl(sources / f"hub_{task}" / "items.jsonl", fields=())
     return evaluate_commonsense(model, tokenizer, data=data, limit=plan.benchmarks.commonsense_limit, batch_size=8)
 
 
@@ -98,8 +101,12 @@ def longbench(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -
     if readers.present(sources / "longbench_config"):
         prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
     cap = plan.benchmarks.longbench_max_new_tokens
-    have = readers.present(sources / "longbench_multi_news") and bool(prompts)
-    tasks = {"multi_news": readers.read_longbench(sources / "longbench_multi_news", "multi_news") if have else None}
+    tasks: dict[str, list[dict[str, Any]] | None] = {}
+    for task in maxlen:
+        for folder in (sources / "hub_longbench", sources / f"longbench_{task}"):
+            if readers.present(folder) and (folder / f"{task}.jsonl").exists():
+                tasks[task] = readers.read_longbench(folder, task)
+                break
     return evaluate_longbench(
         model,
         tokenizer,

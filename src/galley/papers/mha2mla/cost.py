@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from galley.data.hub import hub_data_of
+from galley.data.revisions import read_pins
 from galley.data.sources import Source, load_sources
 from galley.papers.mha2mla.plan import Arm, Model, Plan
 
 WIDTH = {"float32": 4, "bfloat16": 2, "autocast": 4}  # bytes a parameter
 OPTIONAL = ("paul_graham_essays", "piqa_valid", "hellaswag_fixture", "longbench_config", "longbench_multi_news", "shakespeare")
+HUB_BENCHMARKS = ("hub_mmlu", "hub_arc", "hub_openbookqa", "hub_hellaswag", "hub_winogrande", "hub_longbench")
 TEXTS = {"stdlib": None, "pydoc": None, "shakespeare": "shakespeare", "essays": "paul_graham_essays"}  # corpus part -> its source
 CACHES = 6  # the continuation is read through the plain cache and five quantised ones
 CHOICE_TOKENS = 64  # a commonsense question with one of its choices, about
@@ -28,7 +31,7 @@ def jobs(plan: Plan) -> dict[str, int]:
     """Return the number of jobs of each rule, in the order of the flow."""
     n, scratch = len(plan.models), sum(m.kind == "scratch" for m in plan.models.values())
     return {
-        "fetch_source": len(OPTIONAL),
+        "fetch_source": len(OPTIONAL) + len(HUB_BENCHMARKS) * on_hub(plan),
         "prepare_corpus": 1,
         "train_scratch_model": scratch,
         "prepare_model": n - scratch,
@@ -75,7 +78,7 @@ def scored_tokens(plan: Plan, arm: Arm, model: Model) -> int:
 
 def cpu_minutes(plan: Plan) -> float:
     """Return the rough CPU-minutes of a scale that runs without GPUs, over all cores."""
-    seconds = START_S * (sum(jobs(plan).values()) - len(OPTIONAL))
+    seconds = START_S * (sum(jobs(plan).values()) - jobs(plan)["fetch_source"])
     for model in plan.models.values():
         flops = 0.0
         if model.scratch is not None:
@@ -97,13 +100,16 @@ def gpu_hours(plan: Plan, model: Model) -> float:
 def disk_bytes(plan: Plan, registry: dict[str, Source]) -> float:
     """Return the bytes that a run leaves or needs at its fullest: sources twice (cache and copy), text, weights, training state."""
     fetched = [registry[name].bytes for name in (*OPTIONAL, *wheels(plan)) if name in registry]
-    total = 2.0 * sum(fetched) + sum(plan.corpus.max_bytes.values())
+    total = 2.0 * sum(fetched) + sum(plan.corpus.max_bytes.values()) + plan.corpus.mixture_bytes
     kept = 1 + sum(arm.benchmark and arm.convert for arm in plan.arms)  # the base and each benchmarked arm's model
     side_by_side = min(plan.shards, len(plan.arms))
     for model in plan.models.values():
         total += kept * weight_bytes(model)
-        if steps_of(plan, model) > STATE_EVERY:  # a running arm keeps its weights and Adam's two moments
-            total += side_by_side * 3 * model.params_m * 1e6 * WIDTH[plan.training.dtype]
+        arm = model.params_m * 1e6 * WIDTH[plan.training.dtype]
+        if steps_of(plan, model) > STATE_EVERY:  # a running arm keeps its weights and Adam's two moments, the next of them beside
+            total += side_by_side * 6 * arm
+        if model.gpus:  # a launch's start and end; its text is one file for all arms
+            total += side_by_side * 2 * arm + 4 * training_tokens(plan, model)
     return total
 
 
@@ -112,21 +118,33 @@ def wheels(plan: Plan) -> list[str]:
     return [m.source for m in plan.models.values() if m.source is not None]
 
 
-def missing(plan: Plan, registry: dict[str, Source]) -> list[str]:
+def on_hub(plan: Plan) -> bool:
+    """Return whether the plan takes models, and so text and benchmarks, from the hub."""
+    return any(model.kind == "hub" for model in plan.models.values())
+
+
+def missing(plan: Plan, registry: dict[str, Source], *, recipes: Path) -> list[str]:
     """Return what the recipe or this version still lacks for the plan to run as the paper did."""
     lacks = [
-        f"models.{name}.revision: the hub commit (40 hex digits) is not set, and a branch is refused"
+        f"models.{name}: {m.repo} has no commit in revisions.yaml, and a branch is refused: run `galley pin mha2mla`"
         for name, m in plan.models.items()
         if m.kind == "hub" and m.revision is None
+    ]
+    pins = read_pins(recipes)
+    data = hub_data_of("mha2mla", plan.corpus.mixture, recipes=recipes) if on_hub(plan) else []
+    lacks += [f"{repo} has no commit in revisions.yaml: run `galley pin mha2mla`" for repo in data if repo not in pins]
+    lacks += [
+        f"models.{name}: {m.repo} is gated: accept its licence on the hub and set HF_TOKEN" for name, m in plan.models.items() if m.gated
     ]
     lacks += [f"corpus.max_bytes.{part}: no source is registered for this text" for part in plan.corpus.max_bytes if part not in TEXTS]
     lacks += [f"{name}: source {source!r} is not registered" for name in plan.models for source in wheels(plan) if source not in registry]
     for name, m in plan.models.items():
-        batch = plan.training.batch_size * (m.seq_len or plan.training.seq_len)
+        batch = max(1, m.gpus) * plan.training.batch_size * (m.seq_len or plan.training.seq_len)
         if m.tokens_per_step is not None and m.tokens_per_step % batch:
-            lacks.append(f"models.{name}.tokens_per_step is {m.tokens_per_step:,}, which micro-batches of {batch:,} tokens do not divide")
-    if any(m.gpus for m in plan.models.values()):
-        lacks.append("devices: the stages of this version compute on the CPU")
+            lacks.append(
+                f"models.{name}.tokens_per_step is {m.tokens_per_step:,}, which {max(1, m.gpus)} processes x batch_size "
+                f"{plan.training.batch_size} ({batch:,} tokens) do not divide"
+            )
     return lacks
 
 
@@ -146,7 +164,7 @@ def describe(plan: Plan, *, scale: str, sources: Path) -> str:
     total_tokens = sum(training_tokens(plan, m) for m in plan.models.values()) * sum(runs_of(a, plan) for a in plan.arms if a.train)
     lines += ["", f"Fine-tuning tokens in all: {total_tokens:,}", f"Disk: about {size(disk_bytes(plan, registry))}"]
     lines += _compute(plan)
-    lacks = missing(plan, registry)
+    lacks = missing(plan, registry, recipes=sources.parent)
     if lacks:
         lines += ["", "Not there yet", *(f"  {line}" for line in lacks)]
     return "\n".join([*lines, "", f"Run it:  snakemake --cores all results/table_mha2mla.csv --config scale={scale}"])
@@ -170,7 +188,8 @@ def _compute(plan: Plan) -> list[str]:
 def _downloads(plan: Plan, registry: dict[str, Source]) -> list[str]:
     rows = [(name, float(registry[name].bytes), registry[name].licence) for name in (*OPTIONAL, *wheels(plan)) if name in registry]
     rows += [(m.repo, weight_bytes(m), "from the hub") for m in plan.models.values() if m.repo is not None]
-    rows += [(part, float(n), "text, at most") for part, n in plan.corpus.max_bytes.items() if part not in TEXTS]
+    mixture, total = plan.corpus.mixture, plan.corpus.mixture_bytes
+    rows += [(name, total * weight / sum(mixture.values()), "text, streamed from the hub") for name, weight in mixture.items()]
     lines = [f"  {name:<28}{size(n):>12}  {note}" for name, n, note in rows]
     return [*lines, f"  {'in all':<28}{size(sum(n for _, n, _ in rows)):>12}"]
 

@@ -74,6 +74,7 @@ class Tuning:
                 batch_size=settings.batch_size,
                 world_size=self.processes,
             ),
+            state_every=max(100, self.steps // 50),
             seed=seed,
         )
 
@@ -127,7 +128,7 @@ def _launched(
             file = folder / "packed.bin"
             write_packed(data, file)
         save_windows(tuning.curve, folder / "windows.safetensors")
-        model.to("cpu")
+        model.to("meta")  # it is in `start`
         release(device)
         launch_training(
             folder, config, model=start, data=file, out=out, windows=folder / "windows.safetensors", at_steps=list(points),

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from galley.models.spec import CorpusPlan, Model
+from galley.models.spec import CorpusPlan, Model, with_revisions
 from galley.recipe import Strict, load_plan
 
 TRAINS = True  # seeds matter
@@ -123,6 +123,7 @@ class Plan(Strict):
 def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
     """Read and check the plan of one scale; `seeds` and `effort` add evidence (arms and seeds, items)."""
     plan = load_plan(recipe, scale=scale, model=Plan)
+    plan = plan.model_copy(update={"models": with_revisions(plan.models, recipe.parent.parent)})
     if seeds is not None:
         plan = plan.model_copy(update={"seeds": seeds})
     if effort > 1:
