@@ -114,21 +114,33 @@ class Data:
         return int(train_sft(model, self.tokenizer, made, config, state=state)["tokens"].sum())
 
     def score(self, model: Any, method: str) -> Iterator[dict]:
-        """Yield the induction gap with names and without, the likelihood with one repeated case, and that of benchmark solutions."""
-        for setting, items in (("names", self.held_items), ("anonymous", [anonymous(i) for i in self.held_items])):
-            own = examples(items, seed=0)
-            gap = induction_gap(
-                model, self.tokenizer, own, seed=0, others=[e.prompt for e in examples(items, seed=0, cases="shuffled")], batch_size=8
-            )
-            for item, nll, more in zip(items, gap.own, gap.gap, strict=True):
-                name = item.sample.id
-                yield _row(method, setting, "own_test", "answer_nll", nll, item_id=name)
-                yield _row(method, setting, "own_test", "induction_gap", more, item_id=name)
-        repeated = [
+        """Yield the induction gap; for the untrained model and the arm of own cases also without names and with one repeated case."""
+        main = method in ("before", "tuned:own")
+        yield from self._gap_rows(model, method, "names", self.held_items)
+        if main:
+            yield from self._gap_rows(model, method, "anonymous", [anonymous(item) for item in self.held_items])
+            yield from self._repeated_rows(model, method)
+        if main or method == "tuned:none":
+            yield from self._benchmark_rows(model, method)
+
+    def _gap_rows(self, model: Any, method: str, setting: str, items: list[Item]) -> Iterator[dict]:
+        own = examples(items, seed=0)
+        others = [e.prompt for e in examples(items, seed=0, cases="shuffled")]  # another function's cases under the own name
+        gap = induction_gap(model, self.tokenizer, own, seed=0, others=others, batch_size=8)
+        for item, nll, more in zip(items, gap.own, gap.gap, strict=True):
+            yield _row(method, setting, "own_test", "answer_nll", nll, item_id=item.sample.id)
+            yield _row(method, setting, "own_test", "induction_gap", more, item_id=item.sample.id)
+
+    def _repeated_rows(self, model: Any, method: str) -> Iterator[dict]:
+        """D4: the likelihood when the first shown case stands in the place of all."""
+        items = [
             replace(i, selection=Selection(i.selection.shown[:1] * len(i.selection.shown), i.selection.hidden)) for i in self.held_items
         ]
-        for item, nll in zip(repeated, answer_nll(model, self.tokenizer, examples(repeated, seed=0), batch_size=8), strict=True):
+        for item, nll in zip(items, answer_nll(model, self.tokenizer, examples(items, seed=0), batch_size=8), strict=True):
             yield _row(method, "one_case", "own_test", "answer_nll", nll, item_id=item.sample.id)
+
+    def _benchmark_rows(self, model: Any, method: str) -> Iterator[dict]:
+        """D6: the likelihood of canonical solutions."""
         for benchmark, solutions in self.benchmarks.items():
             if not solutions:
                 yield _row(method, "", benchmark, "answer_nll", float("nan"), status="not_run", reason=f"the source {benchmark} is absent")
