@@ -13,16 +13,17 @@ from galley.data.sources import load_sources
 from galley.models.spec import Model
 from galley.papers.fourier_attention.plan import LongBench, Needles, Plan
 
-CORE_FLOPS = 30e9  # float32 operations a second of one x86 core without AVX-512 in prefill, seen over a whole laptop run
+CORE_FLOPS = 60e9  # float32 operations a second of one x86 core without AVX-512 in prefill, seen over a whole laptop run
 GPU_FLOPS = 150e12  # 16-bit operations a second that one A100 reaches in prefill: a model, not a measurement
 GPU_BYTES = 1.5e12  # bytes a second that one A100 reads in decode: a model, not a measurement
-READ_S_PER_M = 0.004  # CPU seconds a method takes to be filled and to read an answer, per million parameters
+READ_S_PER_M = 0.005  # CPU seconds a method takes to be filled and to read an answer, per million parameters
 STEP_S_PER_M = 0.0006  # CPU seconds of one decode step per million parameters
 PASSES = 4  # decode passes to read a known answer: one where the cache takes all tokens at once, several where it does not
 TEXT = ("paul_graham_essays", "shakespeare", "longbench_config", "longbench_multi_news")
 HUB = {"hub_longbench": 114e6}  # bytes, about: the archive of all tasks, at paper scale
 SAMPLES = 3750  # of LongBench's sixteen English tasks
 ANSWER = 100  # tokens of a LongBench answer, about
+UUID = 40  # tokens of RULER's longest answers, about
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,31 @@ def work(plan: Plan, *, scale: str) -> list[Work]:
     def count(names: list[str] | None) -> int:
         return everyone if names is None else len(names)
 
-    needles, bench, ruler, long = grid(plan.needles), grid(plan.needlebench), plan.ruler, plan.longbench
+    bench, ruler, long = plan.needlebench, plan.ruler, plan.longbench
+    n_needles, needle_tokens = grid(plan.needles)
+    n_bench, bench_tokens = grid(bench)
     puzzles, items = len(ruler.tasks) * ruler.limit, longbench_items(long, scale=scale)
-    cuts = items * (1 + 2 * bool(long.audit))
+    audits = 2 * items if long.audit else 0
     answer = min(ANSWER, long.new_tokens or ANSWER)
     return [
         Work("calibration", plan.calibration.prompts, plan.calibration.prompts * plan.calibration.tokens, 0, 0),
-        Work("needle", *needles, needles[0] * everyone, 0),
-        Work("NeedleBench", *bench, bench[0] * count(plan.needlebench.methods), bench[0] * count(plan.needlebench.methods) * plan.needlebench.new_tokens),
-        Work("LongBench", cuts, cuts * long.max_length, items * everyone + (cuts - items) * len(long.audit), items * count(long.generate) * answer),
-        Work("RULER", puzzles, puzzles * ruler.length, puzzles * count(ruler.methods), puzzles * count(ruler.generate) * min(ruler.new_tokens, 40)),
-    ]  # fmt: skip
+        Work("needle", n_needles, needle_tokens, n_needles * everyone, 0),
+        Work("NeedleBench", n_bench, bench_tokens, n_bench * count(bench.methods), n_bench * count(bench.methods) * bench.new_tokens),
+        Work(
+            "LongBench",
+            items + audits,
+            (items + audits) * long.max_length,
+            items * everyone + audits * len(long.audit),
+            items * count(long.generate) * answer,
+        ),
+        Work(
+            "RULER",
+            puzzles,
+            puzzles * ruler.length,
+            puzzles * count(ruler.methods),
+            puzzles * count(ruler.generate) * min(ruler.new_tokens, UUID),
+        ),
+    ]
 
 
 def longbench_items(wanted: LongBench, *, scale: str) -> int:
