@@ -3,7 +3,12 @@
 A prompt is prefilled once and all methods are scored on it, so prompts are spread over `shards`.
 """
 
-LONGBENCH = [source for source in OPTIONAL if source.startswith("longbench_")]
+
+def longbench_of(wildcards):
+    """Return LongBench's sources: what anyone can fetch, and at paper scale the hub's archive of all tasks."""
+    return [path for path in sources_of(wildcards) if "longbench" in path]
+
+
 FOURIER = "results/{scale}/fourier_attention/{model}"
 
 
@@ -102,7 +107,7 @@ rule fourier_attention_tasks:
         base="results/{scale}/models/{model}",
         heldout="results/{scale}/corpus/heldout.jsonl",
         errors=f"{FOURIER}/errors.safetensors",
-        sources=expand("results/sources/{source}", source=LONGBENCH),
+        sources=longbench_of,
     output:
         rows=f"{FOURIER}/tasks-{{shard}}.items.parquet",
         runs=f"{FOURIER}/tasks-{{shard}}.runs.csv",

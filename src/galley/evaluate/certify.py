@@ -25,6 +25,7 @@ from galley.evaluate import commonsense, longbench_metrics
 from galley.evaluate.certificates import COLUMNS, write_table
 from galley.evaluate.certificates import not_run as _absent
 from galley.evaluate.certificates import row as _row
+from galley.evaluate.certify_haystacks import certify_haystacks
 from galley.evaluate.code.certify import certify_code
 from galley.evaluate.likelihood import heldout_windows, score_windows
 from galley.evaluate.needle import evaluate_needles
@@ -50,7 +51,8 @@ def certify(*, sources: Path, limit: int) -> pd.DataFrame:
     )
     prose = prose or pydoc_documents(max_bytes=300_000)
     rows = certify_longbench(sources, limit=limit) + certify_commonsense(sources, limit=limit)
-    rows += certify_needle([d["text"] for d in prose]) + certify_likelihood(prose)
+    texts = [d["text"] for d in prose]
+    rows += certify_needle(texts) + certify_haystacks(texts) + certify_likelihood(prose)
     rows += certify_code(sources, limit=min(limit, CODE_LIMIT))
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 

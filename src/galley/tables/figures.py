@@ -26,7 +26,8 @@ def draw_figures(items: list[Path], *, out: Path) -> None:
     with atomic_dir(out) as part:
         for model, mine in rows.groupby("model"):
             _curves(mine, part / f"recovered_fraction_{model}.svg")
-            _needles(mine, part / f"needles_{model}.svg")
+            _needles(mine, part / f"needles_{model}.svg", benchmarks=("needle", "niah"), metric="answer_nll", label="answer nats/token")
+            _needles(mine, part / f"needlebench_{model}.svg", benchmarks=("needlebench",), metric="needlebench_score", label="score")
 
 
 def _curves(rows: pd.DataFrame, path: Path) -> None:
@@ -49,9 +50,9 @@ def _curves(rows: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def _needles(rows: pd.DataFrame, path: Path) -> None:
-    """Draw one heat map per method: the answer's likelihood per token over length and depth."""
-    rows = rows[rows["benchmark"].isin(("needle", "niah")) & (rows["metric"] == "answer_nll")].copy()
+def _needles(rows: pd.DataFrame, path: Path, *, benchmarks: tuple[str, ...], metric: str, label: str) -> None:
+    """Draw one heat map per method over length and depth, darker where more is read."""
+    rows = rows[rows["benchmark"].isin(benchmarks) & (rows["metric"] == metric)].copy()
     if rows.empty:
         return
     rows[["length", "depth"]] = rows["item_id"].str.extract(r"len=(\d+),depth=([\d.]+)").astype(float)
@@ -64,11 +65,17 @@ def _needles(rows: pd.DataFrame, path: Path) -> None:
         ax.set_visible(False)
     for ax, method in zip(axes.flat, methods, strict=False):
         grid = rows[rows["method"] == method].pivot_table(index="depth", columns="length", values="score")
-        image = ax.imshow(grid.to_numpy(), aspect="auto", cmap="viridis_r", vmin=0, vmax=max(1.0, rows["score"].max()))
+        image = ax.imshow(
+            grid.to_numpy(),
+            aspect="auto",
+            cmap="viridis_r" if metric == "answer_nll" else "viridis",
+            vmin=0,
+            vmax=max(1.0, rows["score"].max()),
+        )
         ax.set(title=method, xlabel="tokens", ylabel="depth")
         ax.set_xticks(range(len(grid.columns)), [f"{c:.0f}" for c in grid.columns])
         ax.set_yticks(range(len(grid.index)), [f"{d:g}" for d in grid.index])
-    figure.colorbar(image, ax=axes.ravel().tolist(), label="answer nats/token")
+    figure.colorbar(image, ax=axes.ravel().tolist(), label=label)
     _save(figure, path)
 
 

@@ -90,15 +90,6 @@ class NeedleBench(Needles):
     methods: list[str] | None = Field(default=None, description="methods that answer; default: all")
 
 
-class HubData(Strict):
-    """A data set's archive on the hub, at a commit and with its sha256; both are refused when they are not set."""
-
-    repo: str
-    file: str
-    revision: str | None = Field(default=None, description="hub commit, 40 hex digits")
-    sha256: str | None = Field(default=None, description="of the file, 64 hex digits")
-
-
 class LongBench(Strict):
     """Which LongBench items are read, and how much of their answers."""
 
@@ -111,7 +102,6 @@ class LongBench(Strict):
     audit: list[str] = Field(
         default_factory=lambda: ["full"], description="methods that also read long prompts cut at their end or start (an audit)"
     )
-    hub: HubData | None = Field(default=None, description="where all sixteen tasks are; default: what the sources have")
 
 
 class Ruler(Strict):
@@ -120,6 +110,7 @@ class Ruler(Strict):
     tasks: list[str] = Field(description="of galley.evaluate.ruler_texts.TASKS")
     length: int = Field(ge=64)
     limit: int = Field(ge=0, description="samples a task")
+    methods: list[str] | None = Field(default=None, description="methods that read them; default: all")
     new_tokens: int = Field(ge=0, description="most greedy tokens; an answer's own length and 4 more are enough; 0: likelihood only")
     generate: list[str] | None = Field(default=None, description="methods that answer too; default: all")
 
@@ -176,8 +167,14 @@ class Plan(Strict):
                 raise ValueError(
                     f"methods: bytes_of of {method.name!r} is {method.bytes_of!r}, which is no Fourier method; known: {', '.join(fourier)}"
                 )
-        for field, chosen in (("needlebench.methods", self.needlebench.methods), ("longbench.generate", self.longbench.generate),
-                              ("longbench.audit", self.longbench.audit), ("ruler.generate", self.ruler.generate)):  # fmt: skip
+        lists = {
+            "needlebench.methods": self.needlebench.methods,
+            "longbench.generate": self.longbench.generate,
+            "longbench.audit": self.longbench.audit,
+            "ruler.methods": self.ruler.methods,
+            "ruler.generate": self.ruler.generate,
+        }
+        for field, chosen in lists.items():
             unknown = [name for name in chosen or () if name not in names]
             if unknown:
                 raise ValueError(f"{field} has {unknown[0]!r}, which is no method; known: {', '.join(names)}")

@@ -51,7 +51,7 @@ def run_tasks(
     rows += reader.questions(audits, makers=reader.chosen(plan.longbench.audit), generate=())
     counts = asked_of(asked)
     rows += average_rows(rows, counts=counts)
-    solved = reader.questions(puzzles, makers=reader.makers, generate=reader.chosen(ruler.generate))
+    solved = reader.questions(puzzles, makers=reader.chosen(ruler.methods), generate=reader.chosen(ruler.generate))
     rows += solved + ablation_rows(solved)
     if shard == 0:
         everyone = ["every method"]
@@ -61,11 +61,13 @@ def run_tasks(
 
 
 def longbench_data(sources: Path) -> Tasks:
-    """Return the items of the English tasks that a fetched source has, None for the others."""
-    return {
-        task: readers.read_longbench(sources / f"longbench_{task}", task) if readers.present(sources / f"longbench_{task}") else None
-        for task in METRICS
-    }
+    """Return the items of the English tasks that the hub or another source gave, None for the others."""
+    data: dict[str, Sequence[Mapping[str, Any]] | None] = dict.fromkeys(METRICS)
+    for task in METRICS:
+        for folder in (sources / "hub_longbench", sources / f"longbench_{task}"):
+            if data[task] is None and readers.present(folder):
+                data[task] = readers.read_longbench(folder, task)
+    return data
 
 
 def longbench_asked(reader: Reader, *, sources: Path, data: Tasks) -> list[Question]:
