@@ -6,13 +6,6 @@ The trainings of a scale are dealt to `shards` jobs, each of which keeps what it
 CODESEQ = "results/{scale}/codeseq"
 
 
-def codeseq_sources(wildcards):
-    """Return the fetched folders that a scale reads: sequences, their functions, and the benchmarks to keep out of the data."""
-    if plan_of("codeseq", wildcards.scale).synthesis.sequences == "generated":
-        return []
-    return expand("results/sources/{source}", source=["oeis_records", "oeissequences", "humaneval", "mbpp"])
-
-
 rule codeseq_synthesize:
     """Section 3: problems, their solutions with reflections, solvability, RL data, the GTG test, and the exact claims."""
     input:

@@ -136,4 +136,28 @@ def parts(recipe, kind):
     return [f"results/{scale}/{recipe}/{stage}.{kind}" for stage in plan_of(recipe, scale).stages()]
 
 
+def sources_of(wildcards):
+    """Return the sources of a scale: at paper scale the hub's benchmarks too."""
+    names = OPTIONAL + (HUB_BENCHMARKS if wildcards.scale == "paper" else [])
+    return expand("results/sources/{source}", source=names)
+
+
+def longbench_of(wildcards):
+    """Return LongBench's sources: what anyone can fetch, and at paper scale the hub's archive of all tasks."""
+    return [path for path in sources_of(wildcards) if "longbench" in path]
+
+
+def codeseq_sources(wildcards):
+    """Return the fetched folders that a scale reads: sequences, their functions, and the benchmarks to keep out of the data."""
+    if plan_of("codeseq", wildcards.scale).synthesis.sequences == "generated":
+        return []
+    return expand("results/sources/{source}", source=["oeis_records", "oeissequences", "humaneval", "mbpp"])
+
+
+def unitcoder_agent(wildcards):
+    """Return the directory of the local model that writes, debugs and refines, where the plan names one."""
+    agents = plan_of("unitcoder", wildcards.scale).agents
+    return f"results/{wildcards.scale}/models/{agents.model}" if agents.kind == "local" else []
+
+
 check_config()

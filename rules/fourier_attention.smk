@@ -3,12 +3,6 @@
 A prompt is prefilled once and all methods are scored on it, so prompts are spread over `shards`.
 """
 
-
-def longbench_of(wildcards):
-    """Return LongBench's sources: what anyone can fetch, and at paper scale the hub's archive of all tasks."""
-    return [path for path in sources_of(wildcards) if "longbench" in path]
-
-
 FOURIER = "results/{scale}/fourier_attention/{model}"
 
 

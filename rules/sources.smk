@@ -19,12 +19,6 @@ HUB_BENCHMARKS = [
 ]
 
 
-def sources_of(wildcards):
-    """Return the sources of a scale: at paper scale the hub's benchmarks too."""
-    names = OPTIONAL + (HUB_BENCHMARKS if wildcards.scale == "paper" else [])
-    return expand("results/sources/{source}", source=names)
-
-
 rule fetch_source:
     """Fetch one optional source from the first origin that answers."""
     output:

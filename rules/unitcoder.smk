@@ -8,12 +8,6 @@ from galley.papers.unitcoder.plan import SOURCES as UNITCODER_SOURCES
 UNITCODER = "results/{scale}/unitcoder"
 
 
-def unitcoder_agent(wildcards):
-    """Return the directory of the local model that writes, debugs and refines, where the plan names one."""
-    agents = plan_of("unitcoder", wildcards.scale).agents
-    return f"results/{wildcards.scale}/models/{agents.model}" if agents.kind == "local" else []
-
-
 rule unitcoder_corpus:
     """Stage 1: functions by package, without copies and without the benchmarks."""
     input:

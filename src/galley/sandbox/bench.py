@@ -156,7 +156,8 @@ def human_eval() -> list[Row]:
 
 def human_eval_plus(path: Path, *, with_evalplus: bool = True) -> list[Row]:
     """HumanEval+: base inputs against evalplus, all calls against a bare loop."""
-    rows = [json.loads(line) for line in gzip.open(path, "rt")]
+    with gzip.open(path, "rt") as lines:
+        rows = [json.loads(line) for line in lines]
     code = {r["task_id"]: r["prompt"] + r["canonical_solution"] for r in rows}
     base = [Program(r["task_id"], code[r["task_id"]], Calls(r["entry_point"], r["base_input"])) for r in rows]
     out = []

@@ -93,6 +93,7 @@ class EvalPlus:
         self()
 
     def __call__(self) -> dict[str, Any]:
+        """Score the samples once; return what evalplus wrote."""
         self.runs += 1
         samples = Path(self.folder.name) / f"samples{self.runs}.jsonl"
         lines = [json.dumps({"task_id": r["task_id"], "solution": r["prompt"] + r["canonical_solution"]}) for r in self.rows]
