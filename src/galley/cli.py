@@ -17,6 +17,7 @@ import typer
 from galley import papers
 from galley.artifact import GalleyError
 from galley.evaluate.code import commands as code_commands
+from galley.kernels import commands as kernel_commands
 from galley.options import RECIPES, EffortOption, MirrorOption, RecipeOption, ScaleOption, SeedsOption
 from galley.sandbox import commands as sandbox_commands
 
@@ -40,6 +41,7 @@ for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own
     app.add_typer(importlib.import_module(f"galley.papers.{paper.name}.commands").app, name=paper.name.replace("_", "-"))
 app.add_typer(claims_app, name="claims")
 app.add_typer(code_commands.app)  # code-eval, code-generate, code-certify, code-parity
+app.add_typer(kernel_commands.app)  # build-kernel, kernels-table
 app.add_typer(sandbox_commands.app)  # sandbox doctor, run-programs
 
 
@@ -189,10 +191,11 @@ def pin(recipe: Annotated[str, typer.Argument(help="such as mha2mla")], scale: S
 
     from galley.data.hub import hub_data_of
     from galley.data.revisions import pin_repos
+    from galley.models.spec import CorpusPlan
 
     resolved = _plan(scale, seeds=None, effort=1, recipe=recipe)
     models = list(dict.fromkeys(model.repo for model in resolved.models.values() if model.repo is not None))
-    data = hub_data_of(recipe, resolved.corpus.mixture, recipes=RECIPES)
+    data = hub_data_of(recipe, getattr(resolved, "corpus", CorpusPlan()).mixture, recipes=RECIPES)
     for line in pin_repos(models, data, recipes=RECIPES, today=datetime.date.today()):
         typer.echo(line)
 
@@ -265,27 +268,6 @@ def bench(
         write_sandbox_bench(out)
     else:
         raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention, synthesis, sandbox")
-
-
-@app.command()
-def build_kernel(
-    kernel: Annotated[str, typer.Argument(help="such as flash_fourier.scores")],
-    target: Annotated[str, typer.Option(help="sm_80, sm_90 or gfx942")],
-    out: Annotated[Path, typer.Option()],
-    dtype: Annotated[str, typer.Option(help="fp16, bf16 or fp32")] = "fp16",
-) -> None:
-    """Compile a Triton kernel for a GPU that need not be there: registers, spills, shared memory."""
-    from galley.kernels.build import write_rows
-
-    write_rows(kernel, target, out, dtype=dtype)
-
-
-@app.command()
-def kernels_table(builds: list[Path], out: Annotated[Path, typer.Option()] = Path("results/table_kernels.csv")) -> None:
-    """Join builds with roofline models from data sheets."""
-    from galley.kernels.roofline import write_table
-
-    write_table(builds, out)
 
 
 def _spread(argv: list[str]) -> list[str]:

@@ -30,11 +30,22 @@ def sandbox():
         yield live
 
 
+def canonical(value):
+    """A value's text in which sets and keys have an order, and NaN equals itself."""
+    if isinstance(value, dict):
+        return ("dict", sorted((canonical(k), canonical(v)) for k, v in value.items()).__repr__())
+    if isinstance(value, set | frozenset):
+        return (type(value).__name__, repr(sorted(repr(canonical(v)) for v in value)))
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, repr([canonical(v) for v in value]))
+    return (type(value).__name__, repr(value))
+
+
 @settings(max_examples=100, deadline=None)
 @given(VALUES)
 def test_tagged_json_keeps_every_plain_value(value):
     back = from_json(json.loads(json.dumps(to_json(value))))
-    assert repr(back) == repr(value) or back == value
+    assert canonical(back) == canonical(value)
 
 
 def test_broken_lines_are_named_and_the_rest_runs(tmp_path, sandbox):

@@ -28,8 +28,9 @@ def test_each_kind_has_its_own_stage(tmp_path):
 
 
 def test_a_branch_of_a_hub_model_is_refused(tmp_path):
+    models = {"m": read_plan(RECIPE, "paper").models["SmolLM-135M"].model_copy(update={"revision": "main"})}
     with pytest.raises(GalleyError, match="40 hex digits"):
-        prepare_base("SmolLM-135M", out=tmp_path / "m", models=read_plan(RECIPE, "paper").models, sources=SOURCES, mirror=None)
+        prepare_base("m", out=tmp_path / "m", models=models, sources=SOURCES, mirror=None)
 
 
 def test_a_missing_split_says_how_to_make_it(tmp_path):

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-import requests
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 from tenacity import retry, stop_after_attempt, wait_exponential
@@ -133,6 +132,8 @@ def texts_of(rows: list[dict[str, Any]], data: HubData) -> list[str]:
 @retry(stop=stop_after_attempt(5), wait=wait_exponential(multiplier=0.5, max=10), reraise=True)
 def blob_text(blob: str) -> str:
     """Return a file of the software archive; empty when the archive no longer has it."""
+    import requests  # slow to import, and a plan reads this module
+
     answer = requests.get(BLOBS.format(blob=blob), timeout=(5, 60))
     if answer.status_code == 404:
         return ""

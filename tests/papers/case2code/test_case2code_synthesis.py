@@ -50,8 +50,10 @@ def test_a_second_run_executes_nothing_and_gives_the_same_bytes(made, functions,
 
     class Never(synthesis.Sandbox):
         def map(self, programs, *, ordered=True):
-            assert next(iter(programs), None) is None, "a finished program was run again"
-            return iter(())
+            programs = list(programs)
+            # A sandbox tries itself out when it starts; nothing else may run.
+            assert all(program.id == "probe" for program in programs), "a finished program was run again"
+            return super().map(programs, ordered=ordered)
 
     monkeypatch.setattr(synthesis, "Sandbox", Never)
     again = Counter()
@@ -91,7 +93,7 @@ def test_after_kill_9_finished_programs_are_not_run_again(tmp_path, monkeypatch)
         def map(self, programs, *, ordered=True):
             def seen():
                 for program in programs:
-                    ran["programs"] += 1
+                    ran["programs"] += program.id != "probe"
                     yield program
 
             yield from super().map(seen(), ordered=ordered)

@@ -52,7 +52,7 @@ def test_the_paper_s_setting_is_the_paper_s():
     llama = plan.models["Llama2-7B"]
     assert plan.rope_fraction == 1 / 16
     assert (llama.seq_len, llama.steps, llama.tokens_per_step) == (4096, 12000, 256 * 4096)
-    assert (plan.training.batch_size, plan.training.seq_len, plan.training.steps, plan.training.lr) == (64, 2048, 18000, 1e-4)
+    assert (plan.training.batch_size, plan.training.seq_len, plan.training.steps, plan.training.lr) == (8, 2048, 18000, 1e-4)
     assert plan.calibration.sequences == 1024
 
 
