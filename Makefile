@@ -9,7 +9,7 @@ RECIPES := $(patsubst recipes/%/recipe.yaml,%,$(wildcard recipes/*/recipe.yaml))
 ENV_DONE := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help env test test-unit lint types smoke claims bench bench-fourier FORCE
+.PHONY: help env test test-unit test-workflow lint types smoke claims bench bench-fourier bench-sandbox bench-synthesis FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -34,11 +34,14 @@ results/%: $(ENV_DONE) FORCE
 
 FORCE:
 
-test: $(ENV_DONE)
-	python -m pytest
+test: test-unit test-workflow
 
+# A file's tests share what they set up, so a file stays in one process.
 test-unit: $(ENV_DONE)
-	python -m pytest -m 'not workflow'
+	python -m pytest -m 'not workflow' -n auto --dist loadfile
+
+test-workflow: $(ENV_DONE)
+	python -m pytest -m workflow
 
 lint: $(ENV_DONE)
 	ruff check .
@@ -60,3 +63,9 @@ bench: $(ENV_DONE)
 
 bench-fourier: $(ENV_DONE)
 	galley bench fourier_attention --out results/bench_fourier.csv --device $(DEVICE)
+
+bench-sandbox: $(ENV_DONE)
+	galley bench sandbox --out results/bench_sandbox.csv
+
+bench-synthesis: $(ENV_DONE)
+	galley bench synthesis --out results/bench_synthesis.csv
