@@ -51,6 +51,10 @@ TINY_FOURIER = {
     "local_min": 16,
     "calibration": {"prompts": 1, "tokens": 112},
     "needles": {"lengths": [119], "depths": [0.2, 0.8], "repeats": 1},  # read as 106 tokens: HQQ groups 64 values of 32 a token
+    "words": {"fact": "{key} {value}.", "ask": "?", "stub": "{key}", "ask_all": "?", "stub_all": "{key}"},
+    "needlebench": {"lengths": [120], "depths": [0.5], "repeats": 1, "new_tokens": 2, "methods": ["full", "fourier"]},
+    "longbench": {"limit": 1, "protocol": "paper", "max_length": 112, "gold_tokens": 4, "new_tokens": 2, "generate": ["full"]},
+    "ruler": {"tasks": ["niah_single_2"], "length": 120, "limit": 1, "new_tokens": 6, "generate": ["full"]},
     "seeds": 1,
     "shards": 1,
 }
