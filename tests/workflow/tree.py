@@ -60,7 +60,7 @@ TINY_FOURIER = {
 }
 TINY_CODESEQ = {
     "models": {},
-    "synthesis": {"sequences": "generated", "problems": 16, "gtg_problems": 5, "rollouts": 4},
+    "synthesis": {"sequences": "generated", "problems": 16, "gtg_problems": 5, "rollouts": 32},
     "induction": {"steps": 4, "answer_tokens": 60},
     "reflection": {"steps": 4, "answer_tokens": 60},
     "seeds": 1,
