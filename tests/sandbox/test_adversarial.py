@@ -84,4 +84,4 @@ def test_the_sandbox_still_works_after_an_attack():
     with Sandbox() as sandbox:
         for attack in (a for a in ATTACKS if a.name in ("fork bomb", "signal to everyone", "full disk")):
             sandbox.run(Program("a", attack.code, attack.do, attack.limits))
-            assert sandbox.run(Program("b", "import os; assert not os.listdir('/tmp')")).verdict == "pass"
+            assert sandbox.run(Program("b", "import os; assert not os.listdir('.')")).verdict == "pass"

@@ -8,8 +8,9 @@ import platform
 
 import pytest
 
+from galley.sandbox import launch
 from galley.sandbox.inside import filter as bpf
-from galley.sandbox.inside import linux
+from galley.sandbox.inside import jail, linux
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program, Stdin
 
@@ -95,7 +96,7 @@ def valid(fd):
     return True
 """
     (seen,) = values(sandbox, code, "look", [[]])
-    assert (seen["uid"], seen["gid"], seen["cwd"], seen["files"]) == (1000, 1000, "/tmp", [])
+    assert (seen["uid"], seen["gid"], seen["cwd"], seen["files"]) == (1000, 1000, jail.temporary(launch.shown_folders()), [])
     assert set(seen["groups"]) <= {1000, 65534}
     assert seen["fds"] == [0, 1, 2, 3]
     assert seen["dev"] == ["full", "null", "random", "shm", "urandom", "zero"]
@@ -142,8 +143,10 @@ assert out == [1, 2, 3, 4, 5, 6], out
 
 
 def test_a_program_finds_nothing_of_the_one_before(sandbox):
-    leave = "import os, pathlib; pathlib.Path('left').write_text('x'); os.mkdir('/tmp/d'); os.chmod('/tmp', 0o700); import builtins; builtins.left = 1"
-    look = "import os, builtins; assert os.listdir('/tmp') == [] and os.stat('/tmp').st_mode & 0o777 == 0o777 and not hasattr(builtins, 'left')"
+    leave = (
+        "import os, pathlib; pathlib.Path('left').write_text('x'); os.mkdir('d'); os.chmod('.', 0o700); import builtins; builtins.left = 1"
+    )
+    look = "import os, builtins; assert os.listdir('.') == [] and os.stat('.').st_mode & 0o777 == 0o777 and not hasattr(builtins, 'left')"
     assert [o.verdict for o in sandbox.map([Program("a", leave), Program("b", look)])] == ["pass", "pass"]
 
 

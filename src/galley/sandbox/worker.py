@@ -29,7 +29,7 @@ class Worker:
     def __init__(self, *, preload: Sequence[str] = (), hash_seed: int = 0, mode: str = "namespaces") -> None:
         ours, theirs = socket.socketpair()
         self._tmp = tempfile.mkdtemp(prefix="galley-unsafe-") if mode == "unsafe" else ""
-        tmp = self._tmp or jail.TEMPORARY
+        tmp = self._tmp or (jail.TEMPORARY if mode == "bwrap" else jail.temporary(launch.shown_folders()))
         env = launch.environment(tmp, hash_seed)
         command = launch.command(mode, descriptor=theirs.fileno(), tmp=tmp, preload=preload, env=env)
         self.process = subprocess.Popen(

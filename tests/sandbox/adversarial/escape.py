@@ -82,7 +82,7 @@ ATTACKS = [
     Attack("virtual sockets", "import socket\nsocket.socket(40, socket.SOCK_STREAM)"),
     Attack("host name", "import socket\nsocket.sethostname('x')"),
     Attack("shared memory of the host", "import os\nassert [n for n in os.listdir('/dev/shm') if 'canary' in n]"),
-    Attack("a file of the program before", "import os\nassert os.listdir('/tmp')", Run()),
+    Attack("a file of the program before", "import os\nassert os.listdir(os.environ['TMPDIR'])", Run()),
     Attack("a program that crashes", "import faulthandler\nfaulthandler._sigsegv()", verdicts=("crash",)),
     Attack("aborts", "import os\nos.abort()", verdicts=("crash",)),
     Attack("kills itself", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", verdicts=("crash",)),

@@ -21,13 +21,18 @@ GUEST = 1000  # the user id that programs see
 HOST_GUEST = 64999  # what it is outside when the launcher is root: nobody's, so that limits on processes bind
 CAPABILITIES = (1 << 21) | (1 << 24) | (1 << 1) | (1 << 3) | (1 << 5)  # sys_admin, sys_resource, dac_override, fowner, kill
 DEVICES = ("null", "zero", "full", "random", "urandom")
-TEMPORARY = "/tmp"
+TEMPORARY, SCRATCH = "/tmp", "/scratch"
 ETC = {
-    "passwd": f"root:x:0:0:root:/nowhere:/bin/false\nguest:x:{GUEST}:{GUEST}:guest:{TEMPORARY}:/bin/sh\n",
+    "passwd": f"root:x:0:0:root:/nowhere:/bin/false\nguest:x:{GUEST}:{GUEST}:guest:/:/bin/sh\n",
     "group": f"root:x:0:\nguest:x:{GUEST}:\n",
     "hosts": "127.0.0.1 localhost\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+
+
+def temporary(shown: Sequence[str]) -> str:
+    """Return the programs' temporary folder: /tmp, unless the interpreter itself lives there and would be hidden."""
+    return SCRATCH if any(folder.startswith(f"{TEMPORARY}/") for folder in shown) else TEMPORARY
 
 
 class Refused(RuntimeError):
@@ -132,8 +137,8 @@ def _build_root(shown: Sequence[str]) -> int:
     for name in DEVICES:
         (Path("/dev") / name).touch()
         step(f"/dev/{name}", lambda d: linux.bind(f"/old/dev/{d}", f"/dev/{d}", writable=True, devices=True), name)
-    Path("/dev/shm").symlink_to(TEMPORARY)
-    for folder in (TEMPORARY, "/.proc"):
+    Path("/dev/shm").symlink_to(temporary(shown))
+    for folder in (temporary(shown), "/.proc"):
         Path(folder).mkdir(exist_ok=True)
     proc = _own_proc()
     step("leave the old root", linux.unmount, "/old")
