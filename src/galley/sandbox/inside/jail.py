@@ -22,6 +22,7 @@ HOST_GUEST = 64999  # what it is outside when the launcher is root: nobody's, so
 CAPABILITIES = (1 << 21) | (1 << 24) | (1 << 1) | (1 << 3) | (1 << 5)  # sys_admin, sys_resource, dac_override, fowner, kill
 DEVICES = ("null", "zero", "full", "random", "urandom")
 TEMPORARY, SCRATCH = "/tmp", "/scratch"
+KEPT = "/.kept"  # where folders below /tmp are kept, to be shown again in every new /tmp
 ETC = {
     "passwd": f"root:x:0:0:root:/nowhere:/bin/false\nguest:x:{GUEST}:{GUEST}:guest:/:/bin/sh\n",
     "group": f"root:x:0:\nguest:x:{GUEST}:\n",
@@ -31,8 +32,29 @@ ETC = {
 
 
 def temporary(shown: Sequence[str]) -> str:
-    """Return the programs' temporary folder: /tmp, unless the interpreter itself lives there and would be hidden."""
-    return SCRATCH if any(folder.startswith(f"{TEMPORARY}/") for folder in shown) else TEMPORARY
+    """Return the programs' own folder: /tmp, or /scratch beside it where the interpreter itself lives in /tmp."""
+    return SCRATCH if below_tmp(shown) else TEMPORARY
+
+
+def below_tmp(shown: Sequence[str]) -> list[str]:
+    """Return the folders in /tmp that must stay in sight."""
+    return [folder for folder in shown if folder.startswith(f"{TEMPORARY}/")]
+
+
+def fresh_shared_tmp(shown: Sequence[str], options: str) -> bool:
+    """Mount an empty, writable /tmp in which those folders, and nothing else, are seen; False when a clean one is used again."""
+    folders = below_tmp(shown)
+    tops = {folder.split("/")[2] for folder in folders}
+    place = Path(TEMPORARY)
+    if place.is_mount():
+        if {item.name for item in place.iterdir()} == tops:
+            return False
+        linux.unmount(TEMPORARY)
+    linux.mount("tmp", TEMPORARY, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
+    for number, folder in enumerate(folders):
+        Path(folder).mkdir(parents=True)
+        linux.bind(f"{KEPT}/{number}", folder)
+    return True
 
 
 class Refused(RuntimeError):
@@ -126,6 +148,9 @@ def _build_root(shown: Sequence[str]) -> int:
     os.chdir("/")
     for folder in shown:
         _show(folder)
+    for number, folder in enumerate(below_tmp(shown)):
+        Path(f"{KEPT}/{number}").mkdir(parents=True)
+        step(f"keep {folder}", linux.bind, f"/old{folder}", f"{KEPT}/{number}")
     for name, text in ETC.items():
         Path("/etc").mkdir(exist_ok=True)
         (Path("/etc") / name).write_text(text)

@@ -155,13 +155,15 @@ class Runner:
                 self._landlock()
             return
         size = 4 * limits["file_mb"]
+        options = f"size={size}m,nr_inodes={TMP_FILES},mode=777"
+        if self.config["tmp"] != jail.TEMPORARY and jail.fresh_shared_tmp(self.config["shown"], options) and self.tmp_mb:
+            self._landlock()  # the rules name folders as they are mounted now
         if self.tmp_mb == size and not any(place.iterdir()) and not os.listxattr(place):
             place.chmod(0o777)
             return
         os.chdir("/")
         if self.tmp_mb:
             linux.unmount(str(place))
-        options = f"size={size}m,nr_inodes={TMP_FILES},mode=777"
         linux.mount("tmp", str(place), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
         os.chdir(place)
         self.tmp_mb = size
@@ -171,7 +173,9 @@ class Runner:
         if linux.landlock_abi():
             if self.layers.ruleset is not None:
                 os.close(self.layers.ruleset)
-            self.layers.ruleset = linux.landlock_ruleset([self.config["tmp"]], [f"/dev/{name}" for name in jail.DEVICES])
+            self.layers.ruleset = linux.landlock_ruleset(
+                list({self.config["tmp"], jail.TEMPORARY}), [f"/dev/{name}" for name in jail.DEVICES]
+            )
 
 
 def _input(stdin: bytes) -> int:
