@@ -18,7 +18,17 @@ from galley import papers
 from galley.artifact import GalleyError
 from galley.evaluate.code import commands as code_commands
 from galley.kernels import commands as kernel_commands
-from galley.options import RECIPES, EffortOption, MirrorOption, RecipeOption, ScaleOption, SeedsOption
+from galley.options import (
+    RECIPES,
+    CorpusOption,
+    EffortOption,
+    MirrorOption,
+    OutOption,
+    RecipeOption,
+    ScaleOption,
+    SeedsOption,
+    SourcesOption,
+)
 from galley.sandbox import commands as sandbox_commands
 
 app = typer.Typer(
@@ -96,9 +106,9 @@ def prepare_corpus(
 
 @app.command()
 def train_scratch(
-    model: str,
-    corpus: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
+    model: Annotated[str, typer.Argument(help="a model of the recipe that is trained from scratch")],
+    corpus: CorpusOption,
+    out: OutOption,
     scale: ScaleOption = "smoke",
     recipe: RecipeOption = "mha2mla",
     seeds: SeedsOption = None,
@@ -114,7 +124,7 @@ def train_scratch(
 @app.command()
 def prepare_model(
     model: Annotated[str, typer.Argument(help="a model of the recipe, or a GGUF source of recipes/sources.yaml such as gemma-3-270m")],
-    out: Annotated[Path, typer.Option()],
+    out: OutOption,
     scale: ScaleOption = "laptop",
     mirror: MirrorOption = None,
     recipe: RecipeOption = "mha2mla",
@@ -202,7 +212,7 @@ def pin(recipe: Annotated[str, typer.Argument(help="such as mha2mla")], scale: S
 
 @app.command()
 def table(
-    recipe: str,
+    recipe: Annotated[str, typer.Argument(help="such as mha2mla")],
     items: Annotated[list[Path], typer.Option(help="tidy item files, several after one flag")],
     runs: Annotated[list[Path], typer.Option(help="run files, several after one flag")],
     scale: ScaleOption = "laptop",
@@ -215,7 +225,9 @@ def table(
 
 
 @claims_app.command("check")
-def claims_check(recipe: str, scale: ScaleOption = "laptop", results: Path = Path("results")) -> None:
+def claims_check(
+    recipe: Annotated[str, typer.Argument(help="such as mha2mla")], scale: ScaleOption = "laptop", results: Path = Path("results")
+) -> None:
     """Compare the verdicts with the expected ones and see that every control flips its claim."""
     from galley.tables.claims import check_file
 
@@ -229,8 +241,8 @@ def claims_check(recipe: str, scale: ScaleOption = "laptop", results: Path = Pat
 
 @app.command()
 def certify(
-    sources: Annotated[Path, typer.Option()] = Path("results/sources"),
-    out: Annotated[Path, typer.Option()] = Path("results/table_certificates.csv"),
+    sources: SourcesOption = Path("results/sources"),
+    out: OutOption = Path("results/table_certificates.csv"),
     limit: Annotated[int, typer.Option(min=1, help="items per benchmark")] = 50,
 ) -> None:
     """Score every evaluator on gold and on corrupted answers."""

@@ -12,11 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from galley.artifact import GalleyError
+from galley.options import OutOption, SourcesOption, UnsafeOption, WorkersOption
 
 app = typer.Typer(rich_markup_mode=None)
 BenchmarkArgument = Annotated[str, typer.Argument(help="humaneval, mbpp, humaneval_plus, mbpp_plus, bigcodebench or bigcodebench_all")]
-SourcesOption = Annotated[Path, typer.Option(help="folder of fetched sources")]
-WorkersOption = Annotated[int, typer.Option(min=1, help="programs at a time")]
 SOURCES = Path("results/sources")
 
 
@@ -28,7 +27,7 @@ def code_eval(
     sources: SourcesOption = SOURCES,
     workers: WorkersOption = 1,
     partial: Annotated[bool, typer.Option(help="score the tasks that have samples and ignore the others")] = False,
-    unsafe: Annotated[bool, typer.Option(help="run without isolation; for programs you trust")] = False,
+    unsafe: UnsafeOption = False,
 ) -> None:
     """Score programs on a code benchmark in the sandbox, once its own solutions have passed there."""
     from galley.evaluate.code.score import score_file
@@ -47,9 +46,9 @@ def code_generate(
     style: Annotated[str | None, typer.Option(help="prompt convention; default: the benchmark's first")] = None,
     n: Annotated[int, typer.Option(min=1, help="samples a task")] = 1,
     temperature: Annotated[float, typer.Option(min=0)] = 0.0,
-    top_p: Annotated[float, typer.Option()] = 0.95,
+    top_p: Annotated[float, typer.Option(help="nucleus of the sampling, where temperature is not 0")] = 0.95,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="default: the style's")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="of the sampling")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="first tasks only")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="samples at a time, for a directory")] = 8,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16, for a directory")] = "float32",
@@ -82,7 +81,7 @@ def code_generate(
 
 @app.command()
 def code_certify(
-    out: Annotated[Path, typer.Option()] = Path("results/table_code_certificates.csv"),
+    out: OutOption = Path("results/table_code_certificates.csv"),
     sources: SourcesOption = SOURCES,
     limit: Annotated[int | None, typer.Option(min=2, help="tasks per benchmark; default: all")] = None,
     workers: WorkersOption = 1,

@@ -10,18 +10,27 @@ from typing import Annotated
 
 import typer
 
-from galley.options import RECIPES, EffortOption, ScaleOption, SeedsOption
+from galley.options import (
+    RECIPES,
+    BaseOption,
+    EffortOption,
+    ModelOption,
+    OutOption,
+    ScaleOption,
+    SeedsOption,
+    ShardOption,
+    SourcesOption,
+    UnsafeOption,
+    WorkersOption,
+)
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the Case2Code recipe.")
-SourcesOption = Annotated[Path, typer.Option(help="folder of fetched sources")]
-UnsafeOption = Annotated[bool, typer.Option("--unsafe", help="run programs without isolation; said in every row")]
-WorkersOption = Annotated[int, typer.Option(min=1, help="sandbox runners")]
 
 
 @app.command()
 def synthesize(
-    out: Annotated[Path, typer.Option()],
+    out: OutOption,
     sources: SourcesOption = Path("results/sources"),
     workers: WorkersOption = 1,
     unsafe: UnsafeOption = False,
@@ -39,7 +48,7 @@ def synthesize(
 @app.command()
 def check(
     cases: Annotated[Path, typer.Option(help="cases.jsonl of the synthesis")],
-    out: Annotated[Path, typer.Option()],
+    out: OutOption,
     sources: SourcesOption = Path("results/sources"),
     workers: WorkersOption = 1,
     unsafe: UnsafeOption = False,
@@ -56,8 +65,8 @@ def check(
 
 @app.command()
 def sequences(
-    out: Annotated[Path, typer.Option()],
-    shard: Annotated[int, typer.Option(min=0)] = 0,
+    out: OutOption,
+    shard: ShardOption = 0,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
@@ -71,12 +80,12 @@ def sequences(
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
+    model: ModelOption,
+    base: BaseOption,
     cases: Annotated[Path, typer.Option(help="cases.jsonl of the synthesis")],
-    out: Annotated[Path, typer.Option()],
+    out: OutOption,
     sources: SourcesOption = Path("results/sources"),
-    shard: Annotated[int, typer.Option(min=0)] = 0,
+    shard: ShardOption = 0,
     unsafe: UnsafeOption = False,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,

@@ -10,7 +10,19 @@ from typing import Annotated
 
 import typer
 
-from galley.options import RECIPES, DeviceOption, EffortOption, ScaleOption, SeedsOption
+from galley.options import (
+    RECIPES,
+    BaseOption,
+    DeviceOption,
+    EffortOption,
+    ModelOption,
+    OutOption,
+    ScaleOption,
+    SeedsOption,
+    ShardOption,
+    UnsafeOption,
+    WorkersOption,
+)
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the CodeSeq recipe.")
@@ -18,10 +30,10 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages 
 
 @app.command()
 def synthesize(
-    out: Annotated[Path, typer.Option()],
+    out: OutOption,
     sources: Annotated[Path | None, typer.Option(help="folder of fetched sources")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="sandbox runners")] = 1,
-    unsafe: Annotated[bool, typer.Option("--unsafe", help="run programs without isolation; said in every row")] = False,
+    workers: WorkersOption = 1,
+    unsafe: UnsafeOption = False,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
@@ -35,8 +47,8 @@ def synthesize(
 
 @app.command()
 def induce(
-    out: Annotated[Path, typer.Option()],
-    shard: Annotated[int, typer.Option(min=0)] = 0,
+    out: OutOption,
+    shard: ShardOption = 0,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
@@ -50,12 +62,12 @@ def induce(
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
+    model: ModelOption,
+    base: BaseOption,
     synthesis: Annotated[Path, typer.Option(help="folder of the synthesis stage")],
-    out: Annotated[Path, typer.Option()],
-    shard: Annotated[int, typer.Option(min=0)] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="sandbox runners")] = 1,
+    out: OutOption,
+    shard: ShardOption = 0,
+    workers: WorkersOption = 1,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,

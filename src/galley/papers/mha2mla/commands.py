@@ -5,12 +5,21 @@ Source: ours.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from galley.options import RECIPES, DeviceOption, EffortOption, ScaleOption, SeedsOption
+from galley.options import (
+    RECIPES,
+    BaseOption,
+    CorpusOption,
+    DeviceOption,
+    EffortOption,
+    ModelOption,
+    OutOption,
+    ScaleOption,
+    SeedsOption,
+    ShardOption,
+    SourcesOption,
+)
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the MHA2MLA recipe.")
@@ -18,10 +27,10 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages 
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    corpus: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
+    model: ModelOption,
+    base: BaseOption,
+    corpus: CorpusOption,
+    out: OutOption,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
@@ -41,12 +50,12 @@ def inspect(
 
 @app.command()
 def arms(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
-    corpus: Annotated[Path, typer.Option()],
-    sources: Annotated[Path, typer.Option()],
-    out: Annotated[Path, typer.Option()],
-    shard: Annotated[int, typer.Option(min=0)] = 0,
+    model: ModelOption,
+    base: BaseOption,
+    corpus: CorpusOption,
+    sources: SourcesOption,
+    out: OutOption,
+    shard: ShardOption = 0,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,

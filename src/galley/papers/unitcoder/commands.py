@@ -10,14 +10,11 @@ from typing import Annotated
 
 import typer
 
-from galley.options import RECIPES, EffortOption, ScaleOption, SeedsOption
+from galley.options import RECIPES, BaseOption, EffortOption, ModelOption, OutOption, ScaleOption, SeedsOption, SourcesOption, WorkersOption
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the UnitCoder recipe.")
-SourcesOption = Annotated[Path, typer.Option(help="folder with the fetched sources")]
-OutOption = Annotated[Path, typer.Option(help="where the stage writes")]
-CorpusOption = Annotated[Path, typer.Option(help="functions.jsonl of the corpus stage")]
-WorkersOption = Annotated[int, typer.Option(min=1, help="sandbox runners side by side")]
+FunctionsOption = Annotated[Path, typer.Option(help="functions.jsonl of the corpus stage")]
 
 
 @app.command()
@@ -38,7 +35,7 @@ def corpus(
 @app.command()
 def pipeline(
     out: OutOption,
-    corpus: CorpusOption,
+    corpus: FunctionsOption,
     workers: WorkersOption = 1,
     model: Annotated[Path | None, typer.Option(help="directory of the plan's local model, where its agents are one")] = None,
     scale: ScaleOption = "laptop",
@@ -55,7 +52,7 @@ def pipeline(
 @app.command()
 def mutants(
     out: OutOption,
-    corpus: CorpusOption,
+    corpus: FunctionsOption,
     sources: SourcesOption = Path("results/sources"),
     workers: WorkersOption = 1,
     scale: ScaleOption = "laptop",
@@ -103,8 +100,8 @@ def debugging(
 
 @app.command()
 def tuning(
-    model: Annotated[str, typer.Option()],
-    base: Annotated[Path, typer.Option()],
+    model: ModelOption,
+    base: BaseOption,
     programs: Annotated[Path, typer.Option(help="programs.jsonl of the model-tests stage")],
     out: OutOption,
     sources: SourcesOption = Path("results/sources"),
