@@ -97,14 +97,15 @@ rule case2code_tune:
     resources:
         mem_mb=6000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 24 * 60,
-        gpu=lambda wildcards: plan_of("case2code", wildcards.scale).models[wildcards.model].gpus,
+        gpu=gpus_of("case2code"),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         sources=lambda wildcards, input: Path(input.sources[0]).parent,
         flags=plan_flags("case2code"),
+        device=device_flag("case2code"),
         plan=part("models", "tuning", "zero_shot", "inputs", "heldout", "seeds", "data_seed", recipe="case2code"),
         code=code("galley.papers.case2code.tune"),
     shell:
         "galley case2code tune --model {wildcards.model} --base {input.base} --cases {input.cases}"
         " --out {params.out} --sources {params.sources} --shard {wildcards.shard}"
-        " --scale {wildcards.scale} {params.flags} &> {log}"
+        " --scale {wildcards.scale} {params.flags} {params.device} &> {log}"

@@ -129,6 +129,7 @@ rule unitcoder_debugging:
         "logs/{scale}/unitcoder/debugging.log",
     benchmark:
         "benchmarks/{scale}/unitcoder/debugging.jsonl"
+    priority: 1  # the longest stage that waits for none
     threads: lambda wildcards: share(2)
     resources:
         mem_mb=3000,
@@ -161,13 +162,14 @@ rule unitcoder_tuning:
     resources:
         mem_mb=8000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 48 * 60,
-        gpu=lambda wildcards: plan_of("unitcoder", wildcards.scale).models[wildcards.model].gpus,
+        gpu=gpus_of("unitcoder"),
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
         sources=lambda wildcards, input: Path(input.sources[0]).parent,
         flags=plan_flags("unitcoder"),
+        device=device_flag("unitcoder"),
         plan=part("models", "tuning", "seeds", "data_seed", recipe="unitcoder"),
         code=code("galley.papers.unitcoder.tuning"),
     shell:
-        "galley unitcoder tuning --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
+        "galley unitcoder tuning --scale {wildcards.scale} --model {wildcards.model} {params.flags} {params.device}"
         " --base {input.base} --programs {input.programs} --sources {params.sources} --out {params.out} &> {log}"

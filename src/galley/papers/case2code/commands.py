@@ -13,6 +13,7 @@ import typer
 from galley.options import (
     RECIPES,
     BaseOption,
+    DeviceOption,
     EffortOption,
     ModelOption,
     OutOption,
@@ -90,11 +91,11 @@ def tune(
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
+    device: DeviceOption = "auto",
 ) -> None:
     """Fine-tune one shard's arms of a real model and score the induction gap before and after (D1, D4 to D6)."""
     from galley.papers.case2code.tune import run_tune
 
     plan = read_plan_of("case2code", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    run_tune(
-        base=base, cases=cases, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard, unsafe=unsafe
-    )  # fmt: skip
+    run_tune(base=base, cases=cases, sources=sources, out=out, plan=plan, model_name=model, scale=scale, shard=shard,
+             unsafe=unsafe, device=device)  # fmt: skip

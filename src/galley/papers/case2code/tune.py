@@ -20,6 +20,7 @@ from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_humaneval, read_mbpp
 from galley.evaluate.induction import answer_nll, induction_gap
 from galley.llm.local import HFBackend
+from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.models.spec import spec_of
 from galley.papers.case2code.dataset import Item, anonymous, examples, read_items
@@ -36,18 +37,20 @@ ASK = "Use the argument names of the examples: the function is called with keywo
 
 
 def run_tune(
-    *, base: Path, cases: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, unsafe: bool = False
+    *, base: Path, cases: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, unsafe: bool = False,
+    device: str = "auto",
 ) -> None:  # fmt: skip
     """Write tune-<shard>.items.parquet and .runs.csv; arms and seeds that an interrupted run had finished are kept."""
     wanted = plan.tuning
     if wanted is None or shard >= wanted.shards:
         raise GalleyError(f"shard is {shard}; this scale has shards 0 to {wanted.shards - 1 if wanted else -1}")
     spec = spec_of(plan.models, model_name)
+    where = resolve_device(device, model=model_name, gpus=spec.gpus)
     tokenizer = load_tokenizer(base)
     data = Data(cases, sources, plan, tokenizer)
     config = wanted.model_dump(exclude={"shards", "control_seeds", "arms"})
     key = digest([code_digest(__name__), config, plan.heldout, plan.data_seed, model_name, sha256_file(cases), plan.zero_shot])
-    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": "cpu"}
+    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": device_name(where)}
     jobs: list[tuple[str, int]] = [*plan.tuning_runs(), ("before", 0), ("zero_shot", 0)]
     frames, runs = [], []
     for arm, seed in jobs[shard :: wanted.shards]:
@@ -55,7 +58,7 @@ def run_tune(
         facts_at, run_id = done.with_suffix(".csv"), digest([key, arm, seed])
         if not (done.exists() and facts_at.exists()):
             watch = Stopwatch()
-            model = load_model(base, dtype=getattr(torch, spec.dtype), device="cuda" if torch.cuda.is_available() else "cpu")
+            model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
             tokens = 0
             if arm == "zero_shot":
                 rows = official_test_rows(model, tokenizer, sources / "case2code_test", method="zero_shot", plan=plan, unsafe=unsafe)

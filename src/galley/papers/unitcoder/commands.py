@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from galley.options import RECIPES, BaseOption, EffortOption, ModelOption, OutOption, ScaleOption, SeedsOption, SourcesOption, WorkersOption
+from galley.options import (
+    RECIPES,
+    BaseOption,
+    DeviceOption,
+    EffortOption,
+    ModelOption,
+    OutOption,
+    ScaleOption,
+    SeedsOption,
+    SourcesOption,
+    WorkersOption,
+)
 from galley.recipe import read_plan_of
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The stages of the UnitCoder recipe.")
@@ -108,9 +119,10 @@ def tuning(
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
+    device: DeviceOption = "auto",
 ) -> None:
     """Fine-tune on filtered, unfiltered and failing programs with equal tokens and compare likelihoods (M1)."""
     from galley.papers.unitcoder.tuning import run_tuning
 
     plan = read_plan_of("unitcoder", scale, folder=RECIPES, seeds=seeds, effort=effort)
-    run_tuning(model_name=model, base=base, programs=programs, sources=sources, out=out, plan=plan, scale=scale)
+    run_tuning(model_name=model, base=base, programs=programs, sources=sources, out=out, plan=plan, scale=scale, device=device)

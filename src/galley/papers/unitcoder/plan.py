@@ -97,6 +97,7 @@ class Tuning(Strict):
     tokens: int = Field(gt=0)
     heldout: int = Field(gt=0, description="held-out programs whose likelihood is measured")
     lr: float = Field(gt=0)
+    dtype: Literal["float32", "bfloat16", "autocast"] = "float32"
     max_length: int = Field(gt=0)
 
 

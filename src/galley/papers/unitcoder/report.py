@@ -27,13 +27,13 @@ def limits_of(plan: Plan) -> Limits:
     return Limits(cpu_s=plan.limits.cpu_s, wall_s=plan.limits.wall_s, memory_mb=plan.limits.memory_mb)
 
 
-def finish(rows: Rows, *, stage: str, out: Path, plan: Plan, scale: str, watch: Stopwatch, backend: str) -> None:
-    """Write <stage>.items.parquet and <stage>.runs.csv; `backend` says how programs were isolated.
+def finish(rows: Rows, *, stage: str, out: Path, plan: Plan, scale: str, watch: Stopwatch, backend: str, device: str = "cpu") -> None:
+    """Write <stage>.items.parquet and <stage>.runs.csv; `backend` says how programs were isolated, `device` where a model computed.
 
     Call it when the sandbox is closed: then the CPU seconds of its processes are known, and they are in the run's.
     """
     run_id = digest([PAPER, stage, scale, plan.model_dump()])
-    common = {"paper": PAPER, "scale": scale, "run_id": run_id, "device": "cpu"}
+    common = {"paper": PAPER, "scale": scale, "run_id": run_id, "device": device}
     rows = [{"model": "none", **row} for row in rows]
     write_items(item_frame(rows, **common, backend=backend or "none"), out / f"{stage}.items.parquet")
     facts: dict[str, Any] = {"stage": stage, "model": "none", "method": "", "setting": "", "seed": 0, "threads": 1, **watch.read()}

@@ -22,7 +22,9 @@ from galley.artifact import Stopwatch, code_digest, digest, write_json
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_mbpp
 from galley.evaluate.induction import answer_nll
+from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
+from galley.models.spec import spec_of
 from galley.papers.unitcoder.export import prefix_and_body
 from galley.papers.unitcoder.plan import Plan
 from galley.papers.unitcoder.report import Rows, absent, count, finish
@@ -33,14 +35,18 @@ STEP_TOKENS = 1000  # answer tokens of a step
 KEEP = 3  # a filtered program passes its task's three most frequent asserts
 
 
-def run_tuning(*, model_name: str, base: Path, programs: Path, sources: Path, out: Path, plan: Plan, scale: str) -> None:
+def run_tuning(
+    *, model_name: str, base: Path, programs: Path, sources: Path, out: Path, plan: Plan, scale: str, device: str = "auto"
+) -> None:
     """Write tuning.items.parquet and tuning.runs.csv; finished arms are kept when it is interrupted."""
     watch = Stopwatch()
+    spec = spec_of(plan.models, model_name)
+    where = resolve_device(device, model=model_name, gpus=spec.gpus)
     pools = arms(_read(programs), seed=plan.data_seed)
     if not pools or not present(sources / "mbpp"):
         reason = "codet is not there" if not pools else "mbpp is not there"
         rows: Rows = [absent(arm, "MBPP", "answer_nll", reason, model=model_name) for arm in ("base", *ARMS)]
-        finish(rows, stage="tuning", out=out, plan=plan, scale=scale, watch=watch, backend="torch")
+        finish(rows, stage="tuning", out=out, plan=plan, scale=scale, watch=watch, backend="torch", device=device_name(where))
         return
     tokenizer = load_tokenizer(base)
     heldout = heldout_pairs(sources, n=plan.tuning.heldout, seed=plan.data_seed)
@@ -54,14 +60,16 @@ def run_tuning(*, model_name: str, base: Path, programs: Path, sources: Path, ou
             done = out / "state" / key / f"{arm}-{seed}.json"
             if not done.exists():
                 write_json(
-                    done, _arm(arm, seed, base=base, pools=pools, heldout=heldout, plan=plan, state=out / "state" / key / f"{arm}-{seed}")
-                )
+                    done,
+                    _arm(arm, seed, base=base, pools=pools, heldout=heldout, plan=plan, state=out / "state" / key / f"{arm}-{seed}",
+                         dtype=spec.dtype, device=where),
+                )  # fmt: skip
             nll = json.loads(done.read_text())
             rows += [{"model": model_name, "method": arm, "benchmark": "MBPP", "metric": "answer_nll", "unit": "nats/token", "seed": seed,
                       "item_id": name, "score": value} for name, value in nll["nll"].items()]  # fmt: skip
             rows.append(count(arm, "MBPP", "answer_tokens_seen", nll["tokens"], model=model_name, seed=seed))
             rows.append(count(arm, "MBPP", "programs", nll["programs"], model=model_name, seed=seed))
-    finish(rows, stage="tuning", out=out, plan=plan, scale=scale, watch=watch, backend="torch")
+    finish(rows, stage="tuning", out=out, plan=plan, scale=scale, watch=watch, backend="torch", device=device_name(where))
 
 
 def arms(programs: Sequence[dict], *, seed: int) -> dict[str, list[tuple[str, str]]]:
@@ -107,11 +115,12 @@ def _arm(
     heldout: Mapping[str, tuple[str, str]],
     plan: Plan,
     state: Path,
+    dtype: str,
+    device: torch.device,
 ) -> dict:
     """Return the held-out likelihoods of one arm after its training, with the answer tokens that it saw."""
     tokenizer = load_tokenizer(base)
-    dtype = torch.bfloat16
-    model = load_model(base, dtype=dtype)
+    model = load_model(base, dtype=getattr(torch, dtype), device=device)
     tokens = 0
     chosen: list[SftExample] = []
     if arm != "base":
@@ -119,7 +128,7 @@ def _arm(
         chosen = [examples[i] for i in fitting(examples, tokenizer, max_tokens=plan.tuning.max_length)]
         steps = max(1, plan.tuning.tokens // STEP_TOKENS)
         config = SftConfig(steps=steps, answer_tokens=STEP_TOKENS, lr=plan.tuning.lr, batch_size=8, max_tokens=plan.tuning.max_length,
-                           warmup_steps=max(1, steps // 10), dtype="bfloat16", seed=seed, state_every=5)  # fmt: skip
+                           warmup_steps=max(1, steps // 10), dtype=plan.tuning.dtype, seed=seed, state_every=5)  # fmt: skip
         log = train_sft(model, tokenizer, chosen, config, state=state)
         tokens = int(log["answer_tokens"].sum())
     model.eval()
