@@ -78,7 +78,7 @@ rule unitcoder_mutants:
         "benchmarks/{scale}/unitcoder/mutants.jsonl"
     threads: lambda wildcards: share(2)
     resources:
-        mem_mb=3000,
+        mem_mb=4000,
         runtime=120,
     params:
         out=lambda wildcards, output: Path(output.rows).parent,
@@ -103,6 +103,7 @@ rule unitcoder_model_tests:
         "logs/{scale}/unitcoder/model_tests.log",
     benchmark:
         "benchmarks/{scale}/unitcoder/model_tests.jsonl"
+    priority: 2  # the fine-tuning waits for it
     threads: lambda wildcards: share(2)
     resources:
         mem_mb=3000,
@@ -160,7 +161,7 @@ rule unitcoder_tuning:
         "benchmarks/{scale}/unitcoder/{model}/tuning.jsonl"
     threads: 2
     resources:
-        mem_mb=8000,
+        mem_mb=12000,
         runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 48 * 60,
         gpu=gpus_of("unitcoder"),
     params:
