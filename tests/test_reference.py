@@ -55,3 +55,13 @@ def test_pages_print_the_reference_run_s_estimates(recipe):
         assert (statement, verdict) == (kept["statement"], kept["verdict"].replace("_", " "))
         for figure, column in zip(figures, ("estimate", "ci_low", "ci_high"), strict=True):
             assert figure == "" or figure == f"{kept[column]:+.{len(figure.partition('.')[2])}f}", (claim, column)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_readme_counts_the_reference_run_s_verdicts(recipe):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    printed = re.search(rf"^\| \[`{recipe}`\]\(.*?\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    assert printed, f"README.md has no row of {recipe}"
+    count = claims_of(recipe)["verdict"].value_counts()
+    columns = (["reproduced"], ["proxy_agrees"], ["proxy_disagrees", "contradicted"], ["inconclusive"], ["not_run"])
+    assert [int(n) for n in printed.groups()] == [sum(count.get(verdict, 0) for verdict in column) for column in columns]
