@@ -134,3 +134,13 @@ def test_without_isolation_nothing_runs(monkeypatch):
 def test_workers_must_be_positive():
     with pytest.raises(GalleyError, match="workers"):
         Sandbox(workers=0)
+
+
+def test_runners_as_many_as_cores_have_one_each_and_fewer_roam():
+    own = os.sched_getaffinity(0)
+    with Sandbox(workers=len(own), probe=False) as sandbox:
+        cores = [os.sched_getaffinity(pid) for pid in sandbox.runner_pids()]
+        assert cores == [{core} for core in sorted(own)] if len(own) > 1 else [own]
+        assert sandbox.run(Program("1", "import os\nprint(os.cpu_count() > 0)", Run())).verdict == "pass"
+    with Sandbox(probe=False) as sandbox:
+        assert os.sched_getaffinity(sandbox.runner_pids()[0]) == own

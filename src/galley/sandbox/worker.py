@@ -26,7 +26,8 @@ END_S = 2.0  # for a runner to end by itself
 class Worker:
     """A live runner. `descriptor` is ready to read when an answer is there."""
 
-    def __init__(self, *, preload: Sequence[str] = (), hash_seed: int = 0, mode: str = "namespaces") -> None:
+    def __init__(self, *, preload: Sequence[str] = (), hash_seed: int = 0, mode: str = "namespaces", core: int | None = None) -> None:
+        """Start a runner, on one core only if one is named, and wait until it is ready."""
         ours, theirs = socket.socketpair()
         self._tmp = tempfile.mkdtemp(prefix="galley-unsafe-") if mode == "unsafe" else ""
         tmp = self._tmp or (jail.TEMPORARY if mode == "bwrap" else jail.temporary(launch.shown_folders()))
@@ -41,6 +42,8 @@ class Worker:
             env=env,
             cwd="/",
         )
+        if core is not None:
+            os.sched_setaffinity(self.process.pid, {core})  # what it forks inherits this
         theirs.close()
         self.link = ours
         self.stored: dict[str, int] = {}

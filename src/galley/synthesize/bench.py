@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from galley.artifact import GalleyError, atomic_path
+from galley.artifact import GalleyError, atomic_path, peak_rss_mib
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Limits, Outcome, Program, UnitTests
 from galley.synthesize.executor import Executor
@@ -55,7 +54,7 @@ def stream_programs(folder: Path, *, n: int, workers: int) -> None:
 
         def work(numbers: list[int]) -> list[dict[str, Any]]:
             rows = solve(numbers, run=run)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            peak = peak_rss_mib()
             with (folder / "rss.jsonl").open("a") as handle:
                 handle.write(json.dumps([numbers[-1], peak]) + "\n")
             return rows

@@ -14,16 +14,16 @@ from typing import Any
 from galley.papers.mha2mla.bench_rows import limit_row
 
 SCRIPT = """
-import json, resource, sys, tempfile, time
+import json, sys, tempfile, time
 from pathlib import Path
+from galley.artifact import peak_rss_mib
 from galley.papers.mha2mla.own_model import convert_own_model
-rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-imported, cpu = rss(), time.process_time()
+imported, cpu = peak_rss_mib(), time.process_time()
 import torch
 with tempfile.TemporaryDirectory() as folder:
     convert_own_model(sys.argv[1], out=Path(folder) / "out", d_kv=16, strategy="2-norm", r=None, svd="joint", balance="balanced",
                       expand_gqa=False, calibration=None, dtype="float32", revision=None)
-print(json.dumps({"cpu_s": time.process_time() - cpu, "mib": rss() - imported, "threads": torch.get_num_threads()}))
+print(json.dumps({"cpu_s": time.process_time() - cpu, "mib": peak_rss_mib() - imported, "threads": torch.get_num_threads()}))
 """
 
 
