@@ -102,7 +102,7 @@ def human_eval() -> dict[str, Any]:
 
 
 def bare_calls(data: bytes) -> dict[str, Any]:
-    """Every call of every task in one process, one after the other, with each task's seconds; `data`: marshalled (code, entry point, inputs)."""
+    """Every call of every task (marshalled code, entry point, inputs) in one process, in order; each task's seconds too."""
     return _script(_BARE_CALLS, data)
 
 
