@@ -155,19 +155,8 @@ def convert_mla(
     """Convert a Llama-type model of your own to multi-head latent attention."""
     from galley.papers.mha2mla.own_model import convert_own_model
 
-    convert_own_model(
-        model,
-        out=out,
-        d_kv=d_kv,
-        strategy=rope_strategy,
-        r=rope_pairs,
-        svd=svd,
-        balance=balance,
-        expand_gqa=expand_gqa,
-        calibration=calibration,
-        dtype=dtype,
-        revision=revision,
-    )
+    convert_own_model(model, out=out, d_kv=d_kv, strategy=rope_strategy, r=rope_pairs, svd=svd, balance=balance, expand_gqa=expand_gqa,
+                      calibration=calibration, dtype=dtype, revision=revision)  # fmt: skip
 
 
 @app.command(
