@@ -124,7 +124,7 @@ def code_digest(module: str) -> str:
 
 @functools.cache
 def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
-    """Return a file's digest and galley imports; closures share most files, and parsing them is what takes time."""
+    """Return the digest and galley imports of a file as of `changed`; closures share most files, and parsing them takes the time."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     _strip_docstrings(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(_galley_imports(tree))

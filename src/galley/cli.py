@@ -24,6 +24,7 @@ from galley.options import (
     EffortOption,
     MirrorOption,
     OutOption,
+    RecipeArgument,
     RecipeOption,
     ScaleOption,
     SeedsOption,
@@ -172,7 +173,7 @@ def lm_eval(context: typer.Context) -> None:
 
 @app.command()
 def plan(
-    recipe: Annotated[str, typer.Argument(help="such as mha2mla")],
+    recipe: RecipeArgument,
     scale: ScaleOption = "laptop",
     seeds: SeedsOption = None,
     effort: EffortOption = 1,
@@ -184,7 +185,7 @@ def plan(
 
 
 @app.command()
-def pin(recipe: Annotated[str, typer.Argument(help="such as mha2mla")], scale: ScaleOption = "paper") -> None:
+def pin(recipe: RecipeArgument, scale: ScaleOption = "paper") -> None:
     """Ask the hub for the commits of a recipe's models and data sets and write recipes/revisions.yaml."""
     import datetime
 
@@ -201,7 +202,7 @@ def pin(recipe: Annotated[str, typer.Argument(help="such as mha2mla")], scale: S
 
 @app.command()
 def table(
-    recipe: Annotated[str, typer.Argument(help="such as mha2mla")],
+    recipe: RecipeArgument,
     items: Annotated[list[Path], typer.Option(help="tidy item files, several after one flag")],
     runs: Annotated[list[Path], typer.Option(help="run files, several after one flag")],
     scale: ScaleOption = "laptop",
@@ -214,9 +215,7 @@ def table(
 
 
 @claims_app.command("check")
-def claims_check(
-    recipe: Annotated[str, typer.Argument(help="such as mha2mla")], scale: ScaleOption = "laptop", results: Path = Path("results")
-) -> None:
+def claims_check(recipe: RecipeArgument, scale: ScaleOption = "laptop", results: Path = Path("results")) -> None:
     """Compare the verdicts with the expected ones and see that every control flips its claim."""
     from galley.tables.claims import check_file
 

@@ -115,14 +115,13 @@ def scaling(n: int = 400) -> list[Row]:
     """Throughput of one worker and of two, ours and of bare forks: what is left of a second core is the machine's."""
     code = TRIVIAL + "s = sum(i * i for i in range(20000))"
     programs = [Program(str(i), code, Calls("f", [[1]])) for i in range(n)]
-    runs: dict[str, list[Row]] = {"galley 1": [], "galley 2": [], "bare warm fork 1": [], "bare warm fork 2": []}
-    for _ in range(ROUNDS):
-        for workers in (1, 2):
-            runs[f"galley {workers}"].append(_ours(programs, workers))
-            runs[f"bare warm fork {workers}"].append(bench_peers.forks(code, n=n, workers=workers))
+    kinds: dict[str, tuple[Callable[[int], Row], str]] = {
+        "galley": (lambda workers: _ours(programs, workers), ">= 1.8"),
+        "bare warm fork": (lambda workers: bench_peers.forks(code, n=n, workers=workers), ""),
+    }
     rows = []
-    for who, goal in (("galley", ">= 1.8"), ("bare warm fork", "")):
-        one, two = runs[f"{who} 1"], runs[f"{who} 2"]
+    for who, (run, goal) in kinds.items():
+        one, two = _alternate(lambda run=run: run(1), lambda run=run: run(2))  # type: ignore[misc]
         ratio = statistics.median(a["wall_s"] / b["wall_s"] for a, b in zip(one, two, strict=True))
         rows += [_row("throughput", who, n / _median(r, "wall_s"), "programs/s", n=n, workers=w) for w, r in ((1, one), (2, two))]
         rows.append(_row("scaling_1_to_2", who, ratio, "ratio", n=n, workers=2, goal=goal))
