@@ -43,6 +43,7 @@ def test_they_agree_where_evalplus_has_no_defect_and_its_defects_are_named(sandb
         (ZERO, "def find_zero(xs):\n    return 0\n"),
         (SETS, "def similar_elements(a, b):\n    return [x for x in a if x in b] * 2\n"),
         (SETS, "def similar_elements(a, b):\n    return 5\n"),
+        (SETS, SETS.reference + "open('/dev/null').close()\n"),  # as many an import does; evalplus sets open to None
     ]
     samples = [Sample(line, task.id, program) for line, (task, program) in enumerate(programs, start=1)]
     expected = compute(list(tasks.values()), sandbox=sandbox)
@@ -52,6 +53,8 @@ def test_they_agree_where_evalplus_has_no_defect_and_its_defects_are_named(sandb
         (3, "base"): ("fail", "pass", "sticky tolerance"),
         (6, "base"): ("pass", "fail", "find_zero never passes"),
         (6, "plus"): ("pass", "fail", "find_zero never passes"),
+        (10, "base"): ("pass", "fail", "reliability guard"),
+        (10, "plus"): ("pass", "fail", "reliability guard"),
     }
     assert sum(counts.values()) == 2 * len(samples) and counts["base", True, True] == 2
     assert [r.passed for r in judge_theirs(sandbox, samples[:2], tasks, "base", expected=expected)] == [True, False]

@@ -3,7 +3,8 @@
 Source: evalplus 0.3.1 (arXiv:2305.01210). Its `unsafe_execute`, which runs a program and compares its outputs as live objects, runs
 unchanged inside our sandbox, one process a program; what stands around it (a process, shared memory, a clock) does not. Both sides
 get the same inputs and expected outputs. A difference is named after its cause where that can be shown: a defect of evalplus
-that our `Audit` repeats, a time limit, an output that is no plain data.
+that our `Audit` repeats, its guard (which sets `open` and much of `os` to None, so that many imports fail) when the program passes
+without it, a time limit, an output that is no plain data.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ from types import SimpleNamespace
 import evalplus.eval
 
 CODE = {code!r}
+GUARDED = {guarded}
 
 def theirs(dataset, entry_point, inputs, expected, limit, atol):
+    if not GUARDED:
+        evalplus.eval.reliability_guard = lambda maximum_memory_bytes: None
     evalplus.eval.query_maximum_memory_bytes = lambda: None  # the sandbox limits memory, and shows no /proc to ask
     stat, progress, details = SimpleNamespace(value=3), SimpleNamespace(value=0), [False] * len(inputs)
     evalplus.eval.unsafe_execute(dataset, entry_point, CODE, inputs, expected, [limit] * len(inputs), atol, True, stat, details, progress)
@@ -76,13 +80,13 @@ def published_programs(name: str, sources: Path, tasks: Sequence[PlusTask], *, p
 
 
 def judge_theirs(
-    sandbox: Sandbox, samples: Sequence[Sample], tasks: Mapping[str, PlusTask], suite: str, *, expected: References
+    sandbox: Sandbox, samples: Sequence[Sample], tasks: Mapping[str, PlusTask], suite: str, *, expected: References, guarded: bool = True
 ) -> list[Result]:
-    """Judge programs by evalplus's own comparison, inside the sandbox."""
+    """Judge programs by evalplus's own comparison, inside the sandbox; its `reliability_guard` can be left out."""
     given = {name: _given(tasks[name], suite, expected[name][suite]) for name in {s.task_id for s in samples}}
 
     def programs(sample: Sample) -> list[Program]:
-        code = HARNESS.format(code=sample.program)
+        code = HARNESS.format(code=sample.program, guarded=guarded)
         return [Program(str(sample.line), code, Calls("theirs", arguments), LIMITS) for arguments in given[sample.task_id]]
 
     def verdict(sample: Sample, outcomes: list[Outcome]) -> tuple[str, str]:
@@ -120,17 +124,22 @@ def compare(
             counts[suite, mine.passed, other.passed] += 1
         odd = [(m, o) for m, o in zip(ours, theirs, strict=True) if m.passed != o.passed]
         lines = {m.line for m, _ in odd}
-        again = judge_plus(sandbox, [s for s in samples if s.line in lines], tasks, expected=expected, audit=Audit(True, True), every=True)
+        differing = [s for s in samples if s.line in lines]
+        again = judge_plus(sandbox, differing, tasks, expected=expected, audit=Audit(True, True), every=True)
         audited = {r.line: r.passed for r in again if r.suite == suite}
+        bare = judge_theirs(sandbox, differing, tasks, suite, expected=expected, guarded=False)
+        unguarded = {r.line: r.passed for r in bare}
         for mine, other in odd:
-            cause = _cause(mine, other, audited[mine.line])
+            cause = _cause(mine, other, audited=audited[mine.line], unguarded=unguarded[mine.line])
             differences.append(Difference(mine.task_id, mine.line, suite, mine.verdict, other.verdict, cause, mine.reason))
     return counts, differences
 
 
-def _cause(ours: Result, theirs: Result, audited: bool) -> str:
+def _cause(ours: Result, theirs: Result, *, audited: bool, unguarded: bool) -> str:
     if audited == theirs.passed:
         return "find_zero never passes" if ours.task_id == "HumanEval/32" else "sticky tolerance"
+    if unguarded and not theirs.passed:
+        return "reliability guard"
     if "timeout" in (ours.verdict, theirs.verdict):
         return "time limit"
     return "not plain data" if "not plain" in ours.reason else "unknown"
