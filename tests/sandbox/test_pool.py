@@ -42,6 +42,15 @@ def test_calls_come_back_one_by_one(sandbox):
     assert outcome.verdict == "error" and outcome.entry_calls == 4
 
 
+def test_calls_end_after_so_many_that_ran_out_of_time(sandbox):
+    code = "def f(x):\n    while x % 2: pass\n    return x"
+    outcome = sandbox.run(Program("x", code, Calls("f", [[0], [1], [2], [3], [4]], call_cpu_s=0.1, max_timeouts=2)))
+    assert [c.status for c in outcome.calls] == ["value", "timeout", "value", "timeout", "timeout"]
+    assert (outcome.verdict, outcome.calls[4].exception) == ("timeout", "NoResult")
+    once = sandbox.run(Program("x", code, Calls("f", [[0], [2], [1]], call_cpu_s=0.1, max_timeouts=1)))
+    assert [c.status for c in once.calls] == ["value", "value", "timeout"] and once.verdict == "timeout"
+
+
 def test_calls_cut_short_keep_what_came(sandbox):
     outcome = sandbox.run(Program("x", "import os\ndef f(x):\n    if x == 2: os._exit(0)\n    return x", Calls("f", [[0], [1], [2], [3]])))
     assert outcome.verdict == "no_result"

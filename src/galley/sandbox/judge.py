@@ -131,6 +131,8 @@ def _judge_stdin(_do: Stdin, _said: Said, ended: Found, records: list[tuple[byte
 def _judge_calls(do: Calls, _said: Said, ended: Found, records: list[tuple[bytes, bytes]], whole: bool, _token: bytes) -> Found:
     if whole and ended["code"] == 0 and len(records) == len(do.inputs) and all(kind in _STATUS for kind, _ in records):
         return {"verdict": "pass"}  # so far: _calls_found looks at each call
+    if do.max_timeouts and [kind for kind, _ in records].count(b"t") == do.max_timeouts:
+        return {"verdict": "timeout", "message": f"{do.max_timeouts} calls ran out of time"}
     return _unfinished(ended, [r for r in records if r[0] not in _STATUS])
 
 

@@ -53,13 +53,15 @@ class Check:
 class Calls:
     """Call the entry point once per input and hand the values back; pass: every call came back with a plain value.
 
-    An input is an argument list or a keyword mapping, of plain data; each call gets its own copy. `call_cpu_s` bounds one call.
+    An input is an argument list or a keyword mapping, of plain data; each call gets its own copy. `call_cpu_s` bounds one call,
+    and after `max_timeouts` calls that passed it, no more is tried.
     Pass the same `inputs` object again for another program of the task: it is sent to a runner once.
     """
 
     entry_point: str
     inputs: Sequence[Sequence[Any] | Mapping[str, Any]]
     call_cpu_s: float | None = None
+    max_timeouts: int | None = None
 
 
 @dataclass(frozen=True)

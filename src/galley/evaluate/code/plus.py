@@ -22,7 +22,7 @@ from galley.sandbox.types import CallResult, Calls, Limits, Outcome, Program
 
 CALL_CPU_S = 4.0
 LIMITS = Limits(cpu_s=60.0, wall_s=240.0, memory_mb=4096)
-SHORT = Limits(cpu_s=12.0, wall_s=120.0, memory_mb=4096)  # three calls that never end; who is merely slow gets another run
+SHORT = Limits(cpu_s=12.0, wall_s=120.0, memory_mb=4096)  # who is merely slow gets another run
 SLOW = "every call so far was right"
 SUITES = ("base", "plus")
 
@@ -52,7 +52,8 @@ def _judge_suite(
     def within(limits: Limits) -> Callable[[Sample], list[Program]]:
         def programs(sample: Sample) -> list[Program]:
             name = tasks[sample.task_id].entry_point
-            return [Program(str(sample.line), sample.program, Calls(name, inputs, CALL_CPU_S), limits) for inputs in split[sample.task_id]]
+            calls = (Calls(name, inputs, CALL_CPU_S, max_timeouts=1) for inputs in split[sample.task_id])
+            return [Program(str(sample.line), sample.program, do, limits) for do in calls]
 
         return programs
 
@@ -103,7 +104,7 @@ def _fault(call: CallResult, at: int, outcomes: Sequence[Outcome]) -> tuple[str,
     if call.exception == "NoResult":  # the process ended first, by a limit or by itself
         ended = next((o for o in outcomes if o.verdict != "pass"), outcomes[-1])
         if ended.verdict == "timeout":
-            return "timeout", SLOW
+            return "timeout", SLOW if at else "no call came back"
         return (ended.verdict if ended.verdict != "pass" else "no_result"), ended.message[:200]
     verdict = {"raised": "error", "timeout": "timeout"}.get(call.status, "fail")
     said = "another value" if call.status == "value" else f"{call.exception} {call.message}".strip()

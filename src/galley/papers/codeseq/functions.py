@@ -79,7 +79,8 @@ def compute_terms(
     limits = Limits(cpu_s=2 + call_cpu_s * 4, wall_s=10 + call_cpu_s * 8, memory_mb=512)
 
     def work(jobs: Iterable[SequenceFunction]) -> Iterator[str]:
-        programs = (Program(str(n), f.code, Calls("f", indices, call_cpu_s=call_cpu_s), limits) for n, f in enumerate(jobs))
+        calls = Calls("f", indices, call_cpu_s=call_cpu_s, max_timeouts=1)
+        programs = (Program(str(n), f.code, calls, limits) for n, f in enumerate(jobs))
         for outcome in sandbox.map(programs):
             yield json.dumps([as_text(call.value) if call.status == "value" else None for call in outcome.calls])
 

@@ -193,7 +193,8 @@ class Tuned:
         """Yield whether each function gives all of its sequence's terms, shown and hidden."""
         indices = [[n] for n in range(self.functions.first, self.functions.first + self.functions.terms)]
         limits = Limits(cpu_s=10.0, wall_s=20.0, memory_mb=512)
-        programs = (Program(str(k), code, Calls("f", indices, call_cpu_s=1.0), limits) for k, code in enumerate(written))
+        calls = Calls("f", indices, call_cpu_s=1.0, max_timeouts=1)
+        programs = (Program(str(k), code, calls, limits) for k, code in enumerate(written))
         for item, outcome in zip(self.held, self.judge.sandbox.map(programs), strict=True):
             got = [c.value if c.status == "value" else None for c in outcome.calls]
             yield len(got) == len(item.terms) and all(type(g) is int and g == t for g, t in zip(got, item.terms, strict=True))

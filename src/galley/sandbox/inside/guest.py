@@ -65,8 +65,8 @@ def load(code: str, name: str) -> dict[str, Any]:
     return space
 
 
-def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], call_cpu_s: float | None) -> None:
-    """Call the entry point on each input; a record per call, written in large pieces."""
+def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], *, call_cpu_s: float | None, max_timeouts: int | None) -> None:
+    """Call the entry point on each input, until too many ran out of time; a record per call, written in large pieces."""
     try:
         function = load(code, "program")[entry_point]
     except BaseException as error:
@@ -75,6 +75,7 @@ def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], cal
     strict = "numpy" in sys.modules  # marshal would write an array's raw memory
     out, size, flushed = [], 0, clock()
     current = _alarm(call_cpu_s) if call_cpu_s else [0]
+    left = len(blobs) if max_timeouts is None else max_timeouts
     for i in range(len(blobs)):
         arguments = loads(blobs[i])
         current[0] = i + 1
@@ -84,12 +85,15 @@ def run_calls(channel: int, code: str, entry_point: str, blobs: list[bytes], cal
             part = call_record(value, strict=strict)
         except _CallTimeout:
             part = record(b"t", b"")
+            left -= 1
         except BaseException as error:
             current[0] = 0
             part = record(b"r", marshal.dumps(name_of(error), 2))
         current[0] = 0
         out.append(part)
         size += len(part)
+        if not left:
+            break
         if size > FLUSH_BYTES or clock() - flushed > FLUSH_S:
             write_all(channel, b"".join(out))
             out, size, flushed = [], 0, clock()
@@ -236,7 +240,8 @@ def plan_unit_tests(channel: int, job: dict[str, Any], _blobs: Blobs, steps: Ste
 def plan_calls(channel: int, job: dict[str, Any], blobs: Blobs, _steps: Steps) -> None:
     """Plan: one call per stored input."""
     do = job["do"]
-    run_calls(channel, job["code"], do["entry_point"], blobs[do["stored"]], do["call_cpu_s"])
+    inputs = blobs[do["stored"]]
+    run_calls(channel, job["code"], do["entry_point"], inputs, call_cpu_s=do["call_cpu_s"], max_timeouts=do["max_timeouts"])
 
 
 def plan_server(channel: int, job: dict[str, Any], _blobs: Blobs, _steps: Steps) -> None:

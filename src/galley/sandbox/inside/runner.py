@@ -28,8 +28,9 @@ from typing import Any
 
 from galley.sandbox import plain
 from galley.sandbox.inside import filter as bpf
-from galley.sandbox.inside import guest, jail, linux, tester
+from galley.sandbox.inside import guest, jail, linux
 from galley.sandbox.inside.limits import MEBIBYTE, Layers
+from galley.sandbox.inside.tester import Tester
 from galley.sandbox.inside.tree import Tree
 from galley.sandbox.inside.watch import Watch
 
@@ -53,6 +54,7 @@ class Runner:
         self.blobs: dict[str, list[bytes]] = {}
         self.tmp_mb = 0  # size of the mounted temporary folder, 0: none
         self.watch = Watch(link, -1)
+        self.tester = Tester()
         self.hidden: list[str] = []
 
     def prepare(self, build: Callable[[], int] | None) -> list[str]:
@@ -128,13 +130,9 @@ class Runner:
         for descriptor in (theirs, source, sink):
             os.close(descriptor)
         watched = os.pidfd_open(program)
-        extra = -1
         if kind == "Check":
-            report, write = os.pipe()
-            extra = tester.fork(job, self.layers, resources, to_program, watched, write)
-            os.close(write)
-            sources[report] = b"V"
-        ended = self.watch.follow(tree, program, watched, extra, sources, limits)
+            sources[self.tester.begin(job["do"], self.layers, resources, to_program, watched)] = b"V"
+        ended = self.watch.follow(tree, program, watched, self.tester if kind == "Check" else None, sources, limits)
         for descriptor in (to_program, watched, *(d for d in sources if d != to_program)):
             os.close(descriptor)
         self.send(b"E", plain.dumps(ended | {"wall_s": time.monotonic() - began}))

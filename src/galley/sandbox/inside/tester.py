@@ -3,14 +3,24 @@
 The candidate is a proxy: arguments go out and results come back as plain data, rebuilt here. The program cannot reach the
 test's frames, objects, comparisons or verdict, and an object that equals everything arrives as "not plain data".
 
+One tester serves many programs, since a fork costs more than a test. Each test is a new module with the same random state; a
+tester that has grown, whose builtins have changed, or that was still at work when its program's time was over, is replaced.
+
 Source: ours; HumanEval (arXiv:2107.03374) defines check(candidate).
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
+import gc
+import marshal
 import os
+import random
+import resource
 import select
+import signal
+import socket
 import struct
 from collections.abc import Iterator
 from types import CodeType, ModuleType
@@ -21,6 +31,7 @@ from galley.sandbox.inside import guest
 from galley.sandbox.inside.limits import Layers, restrict
 
 MAX_ANSWER = 64 << 20  # bytes
+GROWN_KB = 32 << 10  # beyond its size at birth: what it holds would count against the next program
 
 
 class _ProgramEnded(BaseException):
@@ -113,18 +124,93 @@ def _free_names(code: CodeType) -> Iterator[str]:
             yield from _free_names(constant)
 
 
-def fork(job: dict[str, Any], layers: Layers, resources: list[tuple[int, int]], channel: int, watched: int, report: int) -> int:
-    """Start the tester: it asks the program over `channel`, writes one report, and ends; returns its process id."""
-    pid = os.fork()
-    if pid:
-        return pid
+class Tester:
+    """The runner's hold on the process that tests; it is begun when it is first needed, or needed again."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self._link: socket.socket | None = None
+        self._resources: list[tuple[int, int]] = []
+
+    def begin(self, do: dict[str, Any], layers: Layers, resources: list[tuple[int, int]], channel: int, watched: int) -> int:
+        """Have a program tested that answers on `channel`; returns where the report will be: one message, then the end."""
+        if self.pid and resources != self._resources:  # a limit cannot be raised again
+            self.end()
+        report, write = os.pipe()
+        message = marshal.dumps(do)
+        for _ in range(2):  # an idle one may have ended
+            if not self.pid:
+                self._start(layers, resources)
+            assert self._link is not None
+            try:
+                socket.send_fds(self._link, [struct.pack("<Q", len(message))], [channel, watched, write])
+                self._link.sendall(message)
+                break
+            except OSError:
+                self.end()
+        os.close(write)
+        return report
+
+    def _start(self, layers: Layers, resources: list[tuple[int, int]]) -> None:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            self.pid, self._link, self._resources = pid, ours, resources
+            return
+        try:
+            layers.confine()  # the test is trusted, and still needs nothing else
+            link = socket.socket(fileno=os.dup2(theirs.detach(), 3, inheritable=False))
+            os.closerange(4, 1 << 20)  # above all the other end of each report
+            restrict([(kind, value) for kind, value in resources if kind != resource.RLIMIT_CPU])  # wall time bounds each test
+            gc.enable()
+            _serve(link)
+        finally:
+            os._exit(0)
+
+    def end(self) -> None:
+        """Kill it, if it is there."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # outside a namespace of ours, it dies with a program
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+        if self._link is not None:
+            self._link.close()
+        self.pid, self._link = 0, None
+
+
+def _serve(link: socket.socket) -> None:
+    """Test programs until the runner hangs up, or this process is no longer as it was."""
+    born_kb, names = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, dict(vars(builtins))
+    while True:
+        head, descriptors, _, _ = socket.recv_fds(link, 8, 3)
+        if not head:
+            return
+        channel, watched, report = descriptors
+        message = _whole(link, struct.unpack("<Q", head)[0])
+        random.seed(0)
+        _test(marshal.loads(message), channel, watched, report)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if vars(builtins) != names or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > born_kb + GROWN_KB:
+            return
+
+
+def _whole(link: socket.socket, size: int) -> bytes:
+    parts = []
+    while size:
+        parts.append(link.recv(min(size, 1 << 20)))
+        size -= len(parts[-1])
+    return b"".join(parts)
+
+
+def _test(do: dict[str, Any], channel: int, watched: int, report: int) -> None:
+    """Ask the program over `channel`; write one report."""
+    line = Line(channel, watched)
     try:
-        layers.confine()  # the test is trusted, and still needs nothing else
-        restrict(resources)
-        line = Line(channel, watched)
         try:
             kind, payload = line.receive()
-            found = _judge(line, job["do"]) if kind == b"l" else {"ended": False, "said": kind + payload}
+            found = _judge(line, do) if kind == b"l" else {"ended": False, "said": kind + payload}
         except _ProgramEnded:
             found = {"ended": True}
         guest.write_all(report, plain.dumps(found | {"entry_calls": line.calls}))
@@ -132,8 +218,6 @@ def fork(job: dict[str, Any], layers: Layers, resources: list[tuple[int, int]], 
         name, message, text = guest.describe(error)
         report_ = {"verdict": "no_result", "exception": name, "message": f"sandbox fault: {message}", "traceback": text, "entry_calls": 0}
         guest.write_all(report, plain.dumps(report_))
-    finally:
-        os._exit(0)
 
 
 def _judge(line: Line, do: dict[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import struct
 import time
 from typing import Any
 
+from galley.sandbox.inside.tester import Tester
 from galley.sandbox.inside.tree import Tree
 
 LOOK_S = 0.05
@@ -32,32 +32,33 @@ class Watch:
         self._used = 0  # bytes of it that hold a program's words
 
     def follow(
-        self, tree: Tree, program: int, watched: int, tester: int, sources: dict[int, bytes], limits: dict[str, Any]
+        self, tree: Tree, program: int, watched: int, tester: Tester | None, sources: dict[int, bytes], limits: dict[str, Any]
     ) -> dict[str, Any]:
-        """Relay until the program (with a tester: the tester) ends or a limit is passed; then kill the tree.
+        """Relay until the program (with a tester: its report) ends or a limit is passed; then kill the tree.
 
-        `watched` is the program's process descriptor; `sources` maps descriptors to the letter of their frames.
+        `watched` is the program's process descriptor; `sources` maps descriptors to the letter of their frames, V for a report.
         Returns how it ended: `code` is None when it was us who ended it.
         """
         said = limits["result_mb"] << 20
         room = {b"C": said, b"O": limits["output_kb"] * 1024, b"V": said}
-        last = os.pidfd_open(tester) if tester > 0 else watched
         poll = select.poll()
         for descriptor in sources:
             os.set_blocking(descriptor, False)
             poll.register(descriptor, select.POLLIN)
-        poll.register(last, select.POLLIN)
+        if tester is None:
+            poll.register(watched, select.POLLIN)
         poll.register(self.link, select.POLLRDHUP)
         now = time.monotonic()
         deadline, look = now + limits["wall_s"], now + LOOK_S
         reason, ended = "", False
         while not (reason or ended):
             for descriptor, _ in poll.poll(max(0.0, min(deadline, look) - now) * 1000 + 1):
-                if descriptor == last:
+                if descriptor == watched:
                     ended = True
                 elif descriptor in sources:
                     if not self._relay(descriptor, sources[descriptor], room):
                         poll.unregister(descriptor)
+                        ended = ended or sources[descriptor] == b"V"
                 else:
                     os._exit(1)  # nobody is left to report to; the kernel ends all that is below us
             now = time.monotonic()
@@ -66,14 +67,12 @@ class Watch:
             elif now >= deadline:
                 reason = "wall time"
             elif now >= look:
-                reason = self._beyond(limits)
+                reason = self._beyond(limits, 0 if tester is None else tester.pid)
                 look = now + LOOK_S
         by_itself = bool(select.select([watched], [], [], 0)[0])
         tree.kill(program)
-        if tester > 0:
-            os.kill(tester, signal.SIGKILL)
-            os.waitpid(tester, 0)
-            os.close(last)
+        if tester is not None and not ended:
+            tester.end()  # it is still at work
         _, status, usage = os.wait4(program, 0)
         tree.end()
         for descriptor, letter in sources.items():  # what was written before the end
@@ -121,15 +120,15 @@ class Watch:
         finally:
             os.close(place)
 
-    def _beyond(self, limits: dict[str, Any]) -> str:
-        """Say which limit the tree has passed, or nothing."""
+    def _beyond(self, limits: dict[str, Any], tester: int) -> str:
+        """Say which limit the tree has passed, or nothing; of the tester's time, most is other programs'."""
         memory_kb = cpu_s = 0.0
         own = self._memory(os.getpid())
         for pid in self._processes():
             if pid == os.getpid():
                 continue
             memory_kb += max(0.0, self._memory(pid) - own)
-            fields = self._file(pid, "stat").rpartition(b")")[2].split()
+            fields = [] if pid == tester else self._file(pid, "stat").rpartition(b")")[2].split()
             cpu_s += sum(int(x) for x in fields[11:15]) / TICK
         if memory_kb > limits["memory_mb"] * 1024:
             return "memory"
