@@ -132,3 +132,27 @@ def freezer() -> Callable[[type, bool], None]:
         move(id(kind) + offset, (flags | flag if on else flags & ~flag).to_bytes(size, "little"), size)
 
     return freeze
+
+
+def dict_version() -> Callable[[dict[Any, Any]], int] | None:
+    """Return a function that reads a dict's private version (PEP 509), which every change of it changes; None where the layout differs.
+
+    Comparing all values instead touches their reference counts, and so copies the pages that a forked process shares.
+    """
+    import ctypes
+
+    offset, size = 24, 8  # of ma_version_tag in PyDictObject on 64-bit builds
+    move = ctypes.memmove
+    buffer = ctypes.create_string_buffer(size)
+    address = ctypes.addressof(buffer)
+    view = memoryview(buffer).cast("B")
+
+    def version(table: dict[Any, Any]) -> int:
+        move(address, id(table) + offset, size)
+        return int.from_bytes(view, "little")
+
+    seen, trial = [], {"a": 1}
+    for change in (lambda: None, lambda: trial.update(b=2), lambda: trial.get("a"), lambda: trial.update(a=3), lambda: trial.pop("b")):
+        change()
+        seen.append(version(trial))
+    return version if seen[0] != seen[1] == seen[2] and len(set(seen)) == 4 else None
