@@ -6,6 +6,7 @@ from cache_runs import filled, forced, full_logits, generated, greedy, prompt_id
 from tiny import tiny_llama
 
 from galley.artifact import GalleyError
+from galley.caches.follow import follow
 from galley.caches.pyramidkv import PyramidKVCache, pyramid_counts
 from galley.caches.snapkv import SnapKVCache
 
@@ -67,3 +68,15 @@ def test_bad_settings_are_refused(model, change, message):
 def test_a_single_layer_has_no_pyramid():
     with pytest.raises(GalleyError, match="use SnapKV"):
         PyramidKVCache(tiny_llama(layers=1).config, capacity=20, window=4)
+
+
+def test_eager_attention_is_refused_before_the_prompt_and_followed_all_the_same():
+    model = tiny_llama(layers=4)
+    ids = prompt_ids(model, PROMPT + EXTRA)
+    small = {"capacity": 20, "window": 4}
+    want = follow(model, filled(model, PyramidKVCache(model.config, **small), ids, prompt=PROMPT), ids[:, PROMPT:])
+    filling = filled(model, PyramidKVCache(model.config, **small), ids, prompt=PROMPT)
+    model.set_attn_implementation("eager")
+    with pytest.raises(GalleyError, match="attn_implementation is 'eager'"):
+        PyramidKVCache(model.config, **small).watching(model)
+    torch.testing.assert_close(follow(model, filling, ids[:, PROMPT:]), want, rtol=0, atol=1e-5)

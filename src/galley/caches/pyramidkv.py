@@ -8,7 +8,7 @@ Settled: counts are rounded by largest remainders, so that their sum is the budg
 
 from __future__ import annotations
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from galley.artifact import GalleyError
 from galley.caches.compressed import CompressedCache
@@ -58,3 +58,12 @@ class PyramidKVCache(CompressedCache):
             raise GalleyError(f"the model has {n} layer; allowed: 2 or more; use SnapKV")
         super().__init__(layers=[PyramidKVLayer(by=by, capacity=capacity, index=i, n_layers=n) for i in range(n)])
         self.window = window
+
+    def watching(self, model: PreTrainedModel):
+        """As every cache's; GalleyError for eager attention, which has one mask for layers that hold different numbers of tokens."""
+        if model.config._attn_implementation == "eager":
+            raise GalleyError(
+                "attn_implementation is 'eager', which gives all layers the mask of the first one's tokens, and here each holds another "
+                "number; call model.set_attn_implementation('sdpa'), or fill this cache and read on with galley.caches.follow"
+            )
+        return super().watching(model)
