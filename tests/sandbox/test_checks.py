@@ -1,5 +1,7 @@
 """`Check`: one tester serves many programs, and nothing of one test is left for the next."""
 
+import shutil
+
 import pytest
 
 from galley.sandbox.pool import Sandbox
@@ -72,3 +74,18 @@ def test_programs_may_have_other_limits_than_the_last(sandbox):
     few, many = Limits(memory_mb=64), Limits(memory_mb=1024)
     found = [sandbox.run(Program("x", hungry, Check(test, "add"), limits)).verdict for limits in (few, many, few, many)]
     assert [v == "pass" for v in found] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("kind", ["bwrap", "unsafe"])
+def test_where_a_program_s_end_takes_the_tester_with_it_the_next_program_has_another(kind, monkeypatch):
+    if kind == "bwrap" and not shutil.which("bwrap"):
+        pytest.skip("bubblewrap is not installed")
+    monkeypatch.setattr("galley.sandbox.launch.SAFE", ("bwrap",))
+    with Sandbox(limits=Limits(cpu_s=1, wall_s=3), unsafe=kind == "unsafe") as live:
+        right, wrong = (
+            "def check(candidate):\n    assert candidate(1, 2) == 3\n",
+            "def check(candidate):\n    assert candidate(1, 2) == 4\n",
+        )
+        assert [verdict(live, test) for test in (right, wrong) * 5] == ["pass", "fail"] * 5
+        assert verdict(live, "def check(candidate):\n    candidate(1, 2)\n    while True: pass\n") == "timeout"
+        assert verdict(live, right) == "pass"

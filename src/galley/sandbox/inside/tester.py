@@ -128,7 +128,7 @@ class Tester:
     """The runner's hold on the process that tests; it is begun when it is first needed, or needed again."""
 
     def __init__(self) -> None:
-        self.pid = 0
+        self.pid = self._process = 0  # number and descriptor
         self._link: socket.socket | None = None
         self._resources: list[tuple[int, int]] = []
 
@@ -156,7 +156,7 @@ class Tester:
         pid = os.fork()
         if pid:
             theirs.close()
-            self.pid, self._link, self._resources = pid, ours, resources
+            self.pid, self._process, self._link, self._resources = pid, os.pidfd_open(pid), ours, resources
             return
         try:
             layers.confine()  # the test is trusted, and still needs nothing else
@@ -172,11 +172,12 @@ class Tester:
         """Kill it, if it is there."""
         if self.pid:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # outside a namespace of ours, it dies with a program
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+                os.waitid(os.P_PIDFD, self._process, os.WEXITED)
+            os.close(self._process)
         if self._link is not None:
             self._link.close()
-        self.pid, self._link = 0, None
+        self.pid, self._process, self._link = 0, 0, None
 
 
 def _serve(link: socket.socket) -> None:
