@@ -7,6 +7,7 @@ from galley.data.code_benchmarks import BigCodeTask, HumanEvalTask, MbppTask, Pl
 from galley.evaluate.code.attacks import ATTACKS, attack
 from galley.evaluate.code.bigcodebench import judge_bigcodebench
 from galley.evaluate.code.humaneval import judge_humaneval
+from galley.evaluate.code.judge import judge
 from galley.evaluate.code.mbpp import in_process, judge_mbpp, needs_the_program, trusted_test
 from galley.evaluate.code.oracle import Audit
 from galley.evaluate.code.plus import agreeing, judge_plus
@@ -14,7 +15,7 @@ from galley.evaluate.code.references import compute, parts, read_references, ref
 from galley.evaluate.code.samples import Sample
 from galley.sandbox import plain
 from galley.sandbox.pool import Sandbox
-from galley.sandbox.types import CallResult
+from galley.sandbox.types import CallResult, Calls, Limits, Program
 
 QUICK = [name for name in ATTACKS if name != "forever"]
 SOLVED = "def double(x):\n    return helper(x) + x\n\ndef helper(x):\n    return x\n"
@@ -152,6 +153,21 @@ def test_a_canonical_solution_that_fails_stops_everything(sandbox):
         compute([broken], sandbox=sandbox)
 
 
+def test_after_a_part_that_broke_off_a_sample_s_others_are_not_run(sandbox):
+    limits = Limits(cpu_s=1, wall_s=5)
+
+    def twenty(sample):
+        return [Program(str(n), sample.program, Calls("f", [[n]]), limits) for n in range(20)]
+
+    programs = ["def f(n):\n    return n", "def f(n):\n    while n: pass\n    return object()", "def f(n):\n    return n + 1", "1 / 0"]
+    results = judge(
+        sandbox, samples(PLUS, programs), suite="base", programs=twenty, verdict=lambda _, came: (came[-1].verdict, str(len(came)))
+    )
+    assert [r.verdict for r in results] == ["pass", "timeout", "pass", "error"]
+    counts = [int(r.reason) for r in results]
+    assert counts[0] == counts[2] == 20 and 2 <= counts[1] <= 4 and counts[3] <= 4
+
+
 def test_many_outputs_come_in_parts():
     inputs, wanted = [[n] for n in range(5)], [b"x" * (9 << 20)] * 5
     assert parts(inputs, wanted) == [[[0]], [[1]], [[2]], [[3]], [[4]]]
@@ -178,8 +194,8 @@ def test_bigcodebench_forgives_a_missing_import_when_calibrated(sandbox):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_no_attack_passes(sandbox, name):
-    for task, judge in ((HUMANEVAL, judge_humaneval), (MBPP, judge_mbpp), (BIG, judge_bigcodebench)):
-        assert "pass" not in verdicts(judge(sandbox, samples(task, [attack(name, task.entry_point)]), {task.id: task})), task.id
+    for task, run in ((HUMANEVAL, judge_humaneval), (MBPP, judge_mbpp), (BIG, judge_bigcodebench)):
+        assert "pass" not in verdicts(run(sandbox, samples(task, [attack(name, task.entry_point)]), {task.id: task})), task.id
     expected = {PLUS.id: {"base": [plain.dumps(2.0), plain.dumps(1.5)], "plus": [plain.dumps(5e8), plain.dumps(0.0), plain.dumps(3.5)]}}
     assert "pass" not in verdicts(judge_plus(sandbox, samples(PLUS, [attack(name, "half")]), {PLUS.id: PLUS}, expected=expected))
 

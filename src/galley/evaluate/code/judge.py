@@ -7,8 +7,10 @@ task's inputs once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from tqdm.auto import tqdm
 
@@ -45,23 +47,36 @@ def own_verdict(sample: Sample, outcomes: list[Outcome]) -> tuple[str, str]:
 def judge(
     sandbox: Sandbox, samples: Sequence[Sample], *, suite: str, programs: Callable[[Sample], list[Program]], verdict: Judge = own_verdict
 ) -> list[Result]:
-    """Run every sample's programs and return a result each, in the order of `samples`."""
+    """Run every sample's programs and return a result each, in the order of `samples`.
+
+    Once one of them broke off or raised, the sample's later ones are left out: `verdict` is asked with the outcomes so far.
+    """
     order = sorted((s for s in samples if not s.fault), key=lambda s: (s.task_id, s.line))
     results = {s.line: Result(s.line, s.task_id, suite, "fail", s.fault) for s in samples if s.fault}
-    counts: list[int] = []  # programs of each sample, in order: the sandbox asks for programs before it answers
+    running: deque[Sample] = deque()  # whose programs the sandbox has asked for and not yet answered
+    lost: set[int] = set()
 
     def stream() -> Iterator[Program]:
         for sample in order:
-            made = programs(sample)
-            counts.append(len(made))
-            yield from made
+            for program in programs(sample):
+                if sample.line in lost:
+                    break
+                running.append(sample)
+                yield program
 
-    outcomes = sandbox.map(stream())
-    for at, sample in enumerate(tqdm(order, desc=suite, unit="program", disable=None)):
-        first = next(outcomes)
-        came = [first, *(next(outcomes) for _ in range(counts[at] - 1))]
-        said, reason = verdict(sample, came)
-        results[sample.line] = Result(sample.line, sample.task_id, suite, said, reason, sum(o.cpu_s for o in came))
+    def answers() -> Iterator[tuple[Sample, Outcome]]:
+        for outcome in sandbox.map(stream()):
+            sample = running.popleft()
+            if outcome.verdict not in ("pass", "fail"):
+                lost.add(sample.line)
+            yield sample, outcome
+
+    with tqdm(total=len(order), desc=suite, unit="program", disable=None) as bar:
+        for _, group in groupby(answers(), key=lambda answer: answer[0].line):
+            (sample, *_), came = zip(*group, strict=True)
+            said, reason = verdict(sample, list(came))
+            results[sample.line] = Result(sample.line, sample.task_id, suite, said, reason, sum(o.cpu_s for o in came))
+            bar.update()
     return [results[s.line] for s in samples]
 
 

@@ -70,8 +70,8 @@ def _verdict(tasks: Mapping[str, PlusTask], suite: str, expected: References, au
     def verdict(sample: Sample, outcomes: list[Outcome]) -> tuple[str, str]:
         task = tasks[sample.task_id]
         inputs, wanted = getattr(task, suite), expected[sample.task_id][suite]
-        numbers = judged(wanted)
         calls = [call for outcome in outcomes for call in outcome.calls]
+        numbers = judged(wanted)[: len(calls)]  # after a part that broke off there are no others
         good = agreeing(task, [inputs[i] for i in numbers], calls, [wanted[i] for i in numbers], audit=audit)
         bad = next((i for i, ok in enumerate(good) if not ok), None)
         return ("pass", "") if bad is None else _fault(calls[bad], numbers[bad], outcomes)
