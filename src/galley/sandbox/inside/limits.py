@@ -8,7 +8,6 @@ from __future__ import annotations
 import _signal
 import os
 import resource
-from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
@@ -19,16 +18,16 @@ MEBIBYTE = 1 << 20
 ARENAS = 4096 * MEBIBYTE  # address space that threads reserve and do not use
 
 
-@dataclass
 class Layers:
     """What the runner has prepared for its programs; None where the kernel lacks it or the user gave it up."""
 
-    seccomp: linux.Seccomp | None = None
-    ruleset: int | None = None
-    capabilities: bool = False
-    base_memory: int = 0  # address space of the runner in bytes: programs are limited on top of it
-    base_data: int = 0  # its private writable memory
-    hard: dict[int, int] = field(default_factory=dict)  # this process's own hard limits
+    def __init__(self, *, capabilities: bool) -> None:
+        self.capabilities = capabilities  # whether there are any to give up
+        self.seccomp: linux.Seccomp | None = None
+        self.ruleset: int | None = None
+        self.base_memory = 0  # address space of the runner in bytes: programs are limited on top of it
+        self.base_data = 0  # its private writable memory
+        self.hard: dict[int, int] = {}  # this process's own hard limits
 
     def confine(self) -> None:
         """Give up all that can be given up, for good."""

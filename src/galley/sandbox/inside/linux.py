@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 from pathlib import Path
 
@@ -21,7 +20,7 @@ CALLS = {  # mount_setattr and later have one number everywhere
     "aarch64": {"pivot_root": 41, "capset": 91},
 }
 MOUNT_SETATTR, LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 442, 444, 445, 446
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 
 libc = ctypes.CDLL(None, use_errno=True)
 
