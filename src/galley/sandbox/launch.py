@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from galley.artifact import GalleyError
 from galley.sandbox.inside import jail
 
 SAFE = ("namespaces", "bwrap")  # tried in this order
@@ -54,7 +55,10 @@ def command(mode: str, *, descriptor: int, tmp: str, preload: Sequence[str], env
 
 
 def _bwrap(root: str, inside: str) -> list[str]:
-    words = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--new-session", "--uid", str(jail.GUEST), "--gid", str(jail.GUEST)]
+    found = shutil.which("bwrap")
+    if found is None:
+        raise GalleyError("bubblewrap is not installed")
+    words = [found, "--unshare-all", "--new-session", "--uid", str(jail.GUEST), "--gid", str(jail.GUEST)]
     words += ["--size", str(TMP_BYTES), "--tmpfs", jail.TEMPORARY, "--ro-bind", root, inside]
     for folder in shown_folders():
         path = Path(folder)

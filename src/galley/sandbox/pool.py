@@ -106,7 +106,7 @@ class Sandbox:
             self._options["mode"] = mode
             try:
                 return Worker(**self._options, core=core)
-            except (GalleyError, FileNotFoundError) as error:
+            except GalleyError as error:
                 refused.append(f"{mode}: {str(error).removeprefix('no_sandbox: ')}")
         raise GalleyError(f"no_sandbox: {'; '.join(refused)}; `galley sandbox doctor` says what to do")
 
