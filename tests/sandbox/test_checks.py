@@ -13,7 +13,7 @@ SAME = "def check(candidate):\n    import os\n    candidate(1, 2)\n    assert Fa
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with Sandbox(limits=Limits(cpu_s=1, wall_s=3)) as live:
+    with Sandbox(limits=Limits(cpu_s=2, wall_s=20)) as live:
         yield live
 
 
@@ -24,8 +24,8 @@ def who_tests(sandbox):
     return outcome.message
 
 
-def verdict(sandbox, test, code=GOOD):
-    return sandbox.run(Program("x", code, Check(test, "add"))).verdict
+def verdict(sandbox, test, *, wall_s=20):
+    return sandbox.run(Program("x", GOOD, Check(test, "add"), Limits(cpu_s=2, wall_s=wall_s))).verdict
 
 
 def test_one_tester_serves_many_programs(sandbox):
@@ -63,7 +63,7 @@ def test_a_tester_that_has_grown_or_died_is_replaced(sandbox):
 
 def test_a_test_that_never_ends_is_ended_and_the_next_one_runs(sandbox):
     before = who_tests(sandbox)
-    assert verdict(sandbox, "def check(candidate):\n    candidate(1, 2)\n    while True: pass\n") == "timeout"
+    assert verdict(sandbox, "def check(candidate):\n    candidate(1, 2)\n    while True: pass\n", wall_s=2) == "timeout"
     assert verdict(sandbox, "def check(candidate):\n    assert candidate(1, 2) == 3\n") == "pass"
     assert who_tests(sandbox) != before
 
@@ -87,5 +87,5 @@ def test_where_a_program_s_end_takes_the_tester_with_it_the_next_program_has_ano
             "def check(candidate):\n    assert candidate(1, 2) == 4\n",
         )
         assert [verdict(live, test) for test in (right, wrong) * 5] == ["pass", "fail"] * 5
-        assert verdict(live, "def check(candidate):\n    candidate(1, 2)\n    while True: pass\n") == "timeout"
+        assert verdict(live, "def check(candidate):\n    candidate(1, 2)\n    while True: pass\n", wall_s=2) == "timeout"
         assert verdict(live, right) == "pass"

@@ -7,6 +7,8 @@ import pytest
 
 from galley.sandbox.inside import unit_tests
 from galley.sandbox.inside.unit_tests import _Kept, _names_imported
+from galley.sandbox.pool import Sandbox
+from galley.sandbox.types import Program, Run, UnitTests
 
 MANY = (
     "\n".join(f"name_{i} = {i}" for i in range(300))
@@ -52,3 +54,23 @@ def test_a_dict_has_another_version_after_every_change():
         seen.append(version(table))
         assert version(table) == seen[-1] and table.get("a") in (None, 1)
     assert len(set(seen)) == 5
+
+
+def test_mock_is_there_for_tests_that_speak_of_it_and_its_any_is_no_answer():
+    tests = "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(), 1)\n"
+    mocked = tests.replace("import unittest\n", "import unittest\nfrom unittest.mock import patch\n").replace(
+        "self.assertEqual(f(), 1)", "\n        with patch('time.time', return_value=1):\n            self.assertEqual(f(), 1)"
+    )
+    clock, anything = "import time\ndef f():\n    return time.time()\n", "from unittest.mock import ANY\ndef f():\n    return {}\n"
+    spelt = "import importlib\nANY = importlib.import_module('unittest.mo' + 'ck').ANY\ndef f():\n    return [ANY]\n"
+    loaded = Program("x", "import sys\nassert 'unittest.' + 'mock' in sys.modules", Run())
+    with Sandbox() as sandbox:
+        assert sandbox.run(Program("x", "def f():\n    return 1\n", UnitTests(tests, "f"))).verdict == "pass"
+        assert sandbox.run(loaded).verdict == "fail"
+        assert sandbox.run(Program("x", spelt, UnitTests(tests, "f"))).exception == "Tampering"
+        assert sandbox.run(Program("x", clock, UnitTests(mocked, "f"))).verdict == "pass"
+        assert sandbox.run(loaded).verdict == "pass"
+        assert sandbox.run(Program("x", clock, UnitTests(tests, "f"))).verdict == "fail"
+        for answer in ("ANY", "[ANY]", "{'a': ANY}"):
+            outcome = sandbox.run(Program("x", anything.format(answer), UnitTests(tests, "f")))
+            assert outcome.exception == "Tampering" and "its own comparison" in outcome.message

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import builtins
 import gc
+import importlib
 import linecache
 import marshal
 import os
@@ -35,7 +36,7 @@ from galley.sandbox.inside.report import MESSAGE, describe, fail, name_of, recor
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.2
 FILE = "program.py"
 FREEZE = guard.freezer()
-UNIT_TESTS = "galley.sandbox.inside.unit_tests"
+UNIT_TESTS, MOCK = "galley.sandbox.inside.unit_tests", "unittest.mock"
 _SOURCE = Path(__file__).with_name("unit_tests.py")
 _CODE = compile(_SOURCE.read_text(), str(_SOURCE), "exec")  # read before the jail hides it
 _LATER: dict[str, Any] = {}
@@ -189,15 +190,19 @@ def run_stdin(channel: int, code: str) -> None:
     os._exit(0)
 
 
-def import_unit_tests() -> None:
-    """Import unittest and our side of it into the runner when first needed: it makes every later fork dearer."""
+def import_unit_tests(*, mock: bool) -> None:
+    """Import unittest (and its `mock`) and our side of it into the runner when first needed: they make every later fork dearer."""
+    if UNIT_TESTS in _LATER and (not mock or MOCK in sys.modules):
+        return
     if UNIT_TESTS not in _LATER:
         sys.modules[UNIT_TESTS] = _LATER[UNIT_TESTS] = ModuleType(UNIT_TESTS)
         exec(_CODE, vars(_LATER[UNIT_TESTS]))
-        for kind in _LATER[UNIT_TESTS].classes():
-            FREEZE(kind, True)
-        gc.collect()
-        gc.freeze()
+    if mock:
+        importlib.import_module(MOCK)
+    for kind in _LATER[UNIT_TESTS].take_stock():
+        FREEZE(kind, True)
+    gc.collect()
+    gc.freeze()
 
 
 def hidden_modules() -> list[str]:

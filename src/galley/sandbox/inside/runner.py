@@ -110,7 +110,7 @@ class Runner:
         self._fresh_tmp(limits)
         resources = self.layers.resources(limits)
         if kind == "UnitTests":
-            guest.import_unit_tests()
+            guest.import_unit_tests(mock="mock" in job["do"]["tests"] or "mock" in job["code"])
         captured = kind in ("Run", "Stdin")
         sources: dict[int, bytes] = {}
         if kind == "Check":

@@ -19,7 +19,6 @@ import marshal
 import os
 import sys
 import unittest
-import unittest.mock
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
@@ -32,8 +31,7 @@ MODULE = "__test__"
 COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__", "__instancecheck__")
 IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 LOOKED_AT = 1000  # items of a returned value whose classes are looked at
-UNITTEST = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "unittest"]
-FUNCTIONS = guard.functions_of(*UNITTEST, guard, sys.modules[__name__])
+MOCK = f"{os.sep}unittest{os.sep}mock.py"
 Send = Callable[[bytes, bytes], None]
 Freeze = Callable[[type, bool], None]
 Job = dict[str, Any]
@@ -86,9 +84,38 @@ class _Result(unittest.TestResult):
         self._send(b"F", marshal.dumps((str(test.id()), f"{name}: {message}", text), 2))
 
 
-def classes() -> list[type]:
-    """Return the classes that are made immutable before any program runs."""
-    return [v for m in UNITTEST for v in vars(m).values() if isinstance(v, type) and v.__module__ == m.__name__] + [_Result]
+class _Kept:
+    """A module's functions and classes as they are now."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.table = module, vars(module)
+        self.values = [(name, value) for name, value in self.table.items() if callable(value)]
+        self.version = VERSION(self.table) if VERSION else -1
+
+    def replaced(self) -> str | None:
+        """Name one that is another object now."""
+        if VERSION and VERSION(self.table) == self.version:
+            return None
+        return next((name for name, value in self.values if self.table.get(name, self) is not value), None)
+
+
+class _Stock:
+    """What is shared by all programs: unittest's modules and functions as they are before any program runs."""
+
+    unittest: tuple[ModuleType, ...] = ()
+    functions: frozenset[Any] = frozenset()
+    kept: dict[ModuleType, _Kept] = {}  # noqa: RUF012 - replaced as a whole
+
+
+def take_stock() -> list[type]:
+    """Note the modules of unittest that are imported by now; returns the classes that are to be made immutable.
+
+    unittest.mock is imported for tests that speak of it only: with asyncio behind it, it doubles what a program costs.
+    """
+    modules = tuple(module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "unittest")
+    _Stock.unittest, _Stock.functions = modules, guard.functions_of(*modules, guard, sys.modules[__name__])
+    _Stock.kept = {module: _Kept(module) for module in [*modules, builtins]}
+    return [v for m in modules for v in vars(m).values() if isinstance(v, type) and v.__module__ == m.__name__] + [_Result]
 
 
 def plan(
@@ -107,7 +134,7 @@ def plan(
 
     tests = _compiled(compiled, do["tests"], send)
     used = _imported(tests) if tests else {}
-    check_unittest, check_all = _snapshot(UNITTEST, tampered), _snapshot([builtins, *used.values()], tampered)
+    check_unittest, check_all = _snapshot(_Stock.unittest, tampered), _snapshot([builtins, *used.values()], tampered)
     check_names = _names_in(sys.modules, ["unittest", "unittest.case", "unittest.mock", *used], tampered)
 
     def between() -> None:
@@ -128,7 +155,7 @@ def plan(
         steps.extend([check_unittest, check_all, check_names, end, partial(os._exit, 0)])
 
     program = compiled(job["code"])
-    guard.arm(channel, guarded=FUNCTIONS, frames=True, allowed=frozenset(do["allow"]))
+    guard.arm(channel, guarded=_Stock.functions, frames=True, allowed=frozenset(do["allow"]))
     steps.extend([partial(exec, program, space), between])
 
 
@@ -162,25 +189,10 @@ def _names_imported(code: CodeType) -> set[str]:
     return found
 
 
-class _Kept:
-    """A module's functions and classes as they are now."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module, self.table = module, vars(module)
-        self.values = [(name, value) for name, value in self.table.items() if callable(value)]
-        self.version = VERSION(self.table) if VERSION else -1
-
-    def replaced(self) -> str | None:
-        """Name one that is another object now."""
-        if VERSION and VERSION(self.table) == self.version:
-            return None
-        return next((name for name, value in self.values if self.table.get(name, self) is not value), None)
-
-
 def _snapshot(modules: Iterable[ModuleType], tampered: Callable[[str], None]) -> Callable[[], None]:
     """Return a check that these modules' functions and classes are the same objects as now."""
     others = [module for module in modules if module is not sys and module.__name__ != MODULE]
-    kept = [KEPT.get(module) or _Kept(module) for module in others]
+    kept = [_Stock.kept.get(module) or _Kept(module) for module in others]
 
     def check() -> None:
         for one in kept:
@@ -239,7 +251,7 @@ def _wrap(space: dict[str, Any], name: str, send: Send, tampered: Callable[[str]
 
 
 def _own_comparison(value: Any) -> str | None:
-    """Name a class in a returned value whose comparisons are the program's own, or unittest.mock's ANY."""
+    """Name a class in a returned value whose comparisons are the program's own."""
     left, seen = [value], 0
     while left and seen < LOOKED_AT:
         item = left.pop()
@@ -249,15 +261,15 @@ def _own_comparison(value: Any) -> str | None:
             left.extend(item)
         elif kind is dict:
             left.extend(item.values())
-        elif kind is unittest.mock._ANY:  # type: ignore[attr-defined]
-            return "ANY"
         else:
             for base in type.mro(kind)[:-1]:
                 for name in COMPARISONS:
                     method = type.__dict__["__dict__"].__get__(base).get(name)
-                    if type(method) is FunctionType and not method.__code__.co_filename.startswith(guard.LIBRARY):
+                    if type(method) is FunctionType and not _is_library_s(method.__code__):
                         return type.__dict__["__name__"].__get__(kind)
     return None
 
 
-KEPT = {module: _Kept(module) for module in [*UNITTEST, builtins]}  # made before the forks, which share it
+def _is_library_s(code: CodeType) -> bool:
+    """Return whether a comparison is a library's; that of mock.ANY, which agrees with everything, counts as the program's."""
+    return code.co_filename.startswith(guard.LIBRARY) and not (code.co_qualname.startswith("_ANY.") and code.co_filename.endswith(MOCK))
