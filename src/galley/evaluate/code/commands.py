@@ -100,7 +100,7 @@ def code_parity(
     benchmark: Annotated[str, typer.Argument(help="humaneval_plus or mbpp_plus")],
     out: Annotated[Path, typer.Option(help="folder for agreement.csv and differences.jsonl")],
     sources: SourcesOption = SOURCES,
-    per_task: Annotated[int, typer.Option(min=1, help="published programs of each task")] = 10,
+    per_task: Annotated[int, typer.Option(min=1, help="published programs of each task")] = 3,
     limit: Annotated[int | None, typer.Option(min=1, help="tasks; default: all")] = None,
     workers: WorkersOption = 1,
 ) -> None:

@@ -31,7 +31,7 @@ from galley.sandbox import plain
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Outcome, Program
 
-CALL_WALL_S = 10.0
+CALL_WALL_S = 5.0
 LIMITS = Limits(cpu_s=90.0, wall_s=400.0, memory_mb=6144)
 HARNESS = """
 from types import SimpleNamespace
@@ -145,7 +145,7 @@ def _cause(ours: Result, theirs: Result, *, audited: bool, unguarded: bool) -> s
     return "not plain data" if "not plain" in ours.reason else "unknown"
 
 
-def write_parity(name: str, *, sources: Path, out: Path, per_task: int = 10, workers: int = 1, limit: int | None = None) -> pd.DataFrame:
+def write_parity(name: str, *, sources: Path, out: Path, per_task: int = 3, workers: int = 1, limit: int | None = None) -> pd.DataFrame:
     """Compare verdicts on published programs; <out>/agreement.csv has the counts, <out>/differences.jsonl every difference."""
     bench = benchmark(name)
     tasks = bench.read(sources / bench.source)
