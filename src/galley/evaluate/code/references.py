@@ -33,11 +33,19 @@ KEPT_BYTES = 8 << 20  # of a task's outputs
 TOO_LARGE = b""  # in place of an output that the sandbox does not hand over: that input is not judged
 NOT_PLAIN = plain.dumps("a value that is not plain data")  # some tasks return matches; their oracle asks only for not-None
 References = dict[str, dict[str, list[bytes]]]  # task id -> suite -> canonical bytes of each output
+_RECENT: dict[Path, References] = {}  # what was asked for last: certificates ask for the same tasks five times over
 
 
 def references(tasks: Sequence[PlusTask], *, sandbox: Sandbox, folder: Path) -> References:
     """Return the expected outputs of every task, from a file in `folder` or from its canonical solution; GalleyError when one fails."""
     path = Path(folder) / f"references-{tasks_digest(tasks)}.json.gz"
+    if path not in _RECENT:
+        _RECENT.clear()
+        _RECENT[path] = _kept_or_computed(tasks, path, sandbox)
+    return _RECENT[path]
+
+
+def _kept_or_computed(tasks: Sequence[PlusTask], path: Path, sandbox: Sandbox) -> References:
     with file_lock(path):
         if not path.exists():
             found = compute(tasks, sandbox=sandbox)
