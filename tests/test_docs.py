@@ -162,6 +162,11 @@ def test_links_resolve(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_page_has_a_place_that_is_still_to_be_filled(page):
+    assert not re.findall(r"^[A-Z]+(?:_[A-Z]+)+$|\bTODO\b", page.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_paths_in_the_text_exist(page):
     """Code spans that look like a path of the project; patterns (<paper>, *, {}) and what a run makes are left out."""
     roots = ("src/", "docs/", "rules/", "recipes/", "tests/", "profiles/", "kernels/")
