@@ -109,6 +109,13 @@ def test_a_runner_that_dies_costs_one_program_and_is_replaced():
         assert verdicts.count("crash") == 1 and verdicts.count("pass") == 3
 
 
+def test_many_small_and_few_large_pieces_of_output_arrive_in_order(sandbox):
+    small = sandbox.run(Program("x", "for i in range(3000): print(i, flush=True)", Run()))
+    assert (small.verdict, small.stdouts[0]) == ("pass", "".join(f"{i}\n" for i in range(3000)))
+    large = sandbox.run(Program("x", "def f(n): return str(n) * 300_000", Calls("f", [[n] for n in range(10)])))
+    assert [c.value for c in large.calls] == [str(n) * 300_000 for n in range(10)]
+
+
 def test_a_large_program_and_large_inputs(sandbox):
     big = "x = '" + "a" * (10 << 20) + "'\ndef f(s): return len(s)"
     outcome = sandbox.run(Program("x", big, Calls("f", [["b" * (5 << 20)]]), Limits(cpu_s=10, wall_s=60)))

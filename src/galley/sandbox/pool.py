@@ -226,7 +226,7 @@ class Sandbox:
 
     def _collect(self) -> Iterator[tuple[int, Outcome]]:
         """Wait for some runner to answer; yields what has come."""
-        with selectors.DefaultSelector() as ready:
+        with selectors.PollSelector() as ready:
             for lane in self._lanes:
                 if lane.sent:
                     events = selectors.EVENT_READ | (selectors.EVENT_WRITE if lane.worker.writing else 0)

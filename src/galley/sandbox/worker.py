@@ -101,7 +101,7 @@ class Worker:
 
     def _fill(self) -> bool:
         try:
-            piece = self.link.recv(1 << 20)
+            piece = self.link.recv(1 << 16)  # more would be mapped and unmapped each time
         except ConnectionResetError:
             return False
         self._in += piece

@@ -137,7 +137,7 @@ class Runner:
         ended = self.watch.follow(tree, program, watched, self.tester if kind == "Check" else None, sources, limits)
         for descriptor in (to_program, watched, *(d for d in sources if d != to_program)):
             os.close(descriptor)
-        self.send(b"E", marshal.dumps(ended | {"wall_s": time.monotonic() - began}, 2))
+        self.watch.send(guest.record(b"E", marshal.dumps(ended | {"wall_s": time.monotonic() - began}, 2)))
 
     def send(self, kind: bytes, payload: bytes) -> None:
         """Send one frame."""

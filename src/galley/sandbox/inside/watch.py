@@ -18,7 +18,8 @@ from galley.sandbox.inside.tester import Tester
 from galley.sandbox.inside.tree import Tree
 
 LOOK_S = 0.05
-BUFFER = 1 << 18
+BUFFER, ROOM = 1 << 18, 1 << 16  # bytes held before they are sent, and what a read must find free
+PIECES = 512  # frames and their heads in one message; the kernel takes 1024
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -30,6 +31,7 @@ class Watch:
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
         self._used = 0  # bytes of it that hold a program's words
+        self._frames: list[bytes | memoryview] = []  # what is to be sent, in order
 
     def follow(
         self, tree: Tree, program: int, watched: int, tester: Tester | None, sources: dict[int, bytes], limits: dict[str, Any]
@@ -80,8 +82,6 @@ class Watch:
                 pass
         if not reason and min(room.values()) < 0:
             reason = "output"
-        self._view[: self._used] = bytes(self._used)
-        self._used = 0
         return {
             "reason": reason,
             "code": os.waitstatus_to_exitcode(status) if by_itself else None,
@@ -90,18 +90,30 @@ class Watch:
         }
 
     def _relay(self, descriptor: int, letter: bytes, room: dict[bytes, int]) -> bool:
-        """Pass on what is there, as far as there is room; False when nothing came."""
+        """Take what is there, as far as there is room; False when nothing came."""
+        if BUFFER - self._used < ROOM or len(self._frames) >= PIECES:
+            self.send()
         try:
-            count = os.readv(descriptor, [self._buffer])
+            count = os.readv(descriptor, [self._view[self._used :]])
         except BlockingIOError:
             return False
-        self._used = max(self._used, count)
         kept = min(count, room[letter])
         room[letter] = room[letter] - count
-        if kept:
-            self.link.sendall(letter + struct.pack("<I", kept))
-            self.link.sendall(self._view[:kept])
+        if kept > 0:
+            self._frames += [letter + struct.pack("<I", kept), self._view[self._used : self._used + kept]]
+        self._used += count
         return count > 0
+
+    def send(self, last: bytes = b"") -> None:
+        """Send what was taken and a last frame, at once: whoever listens is woken once for a small program. Then wipe the buffer."""
+        frames = [*self._frames, last]
+        sent = self.link.sendmsg(frames)
+        for frame in frames:  # a long message goes in pieces
+            if sent < len(frame):
+                self.link.sendall(memoryview(frame)[sent:])
+            sent = max(0, sent - len(frame))
+        self._view[: self._used] = bytes(self._used)
+        self._used, self._frames = 0, []
 
     def _processes(self) -> list[int]:
         if self.proc < 0:
