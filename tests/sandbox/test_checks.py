@@ -61,6 +61,12 @@ def test_a_tester_that_has_grown_or_died_is_replaced(sandbox):
     assert verdict(sandbox, "def check(candidate):\n    assert candidate(1, 2) == 3\n") == "pass"
 
 
+def test_programs_in_flight_behind_a_tester_that_goes_are_judged_all_the_same(sandbox):
+    spoil = "import builtins\ndef check(candidate):\n    builtins.kept = candidate(1, 2)\n    assert builtins.kept == 3\n"
+    outcomes = sandbox.map([Program(str(n), GOOD, Check(spoil, "add")) for n in range(40)])
+    assert [o.verdict for o in outcomes] == ["pass"] * 40
+
+
 def test_a_test_that_never_ends_is_ended_and_the_next_one_runs(sandbox):
     before = who_tests(sandbox)
     assert verdict(sandbox, "def check(candidate):\n    candidate(1, 2)\n    while True: pass\n", wall_s=2) == "timeout"

@@ -190,11 +190,15 @@ def _serve(link: socket.socket) -> None:
         channel, watched, report = descriptors
         message = _whole(link, struct.unpack("<Q", head)[0])
         random.seed(0)
-        _test(marshal.loads(message), channel, watched, report)
+        said = _test(marshal.loads(message), channel, watched)
+        spoilt = vars(builtins) != names or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > born_kb + GROWN_KB
+        if spoilt:
+            link.close()  # before the report, after which the runner may ask for the next
+        guest.write_all(report, said)
+        if spoilt:
+            return
         for descriptor in descriptors:
             os.close(descriptor)
-        if vars(builtins) != names or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > born_kb + GROWN_KB:
-            return
 
 
 def _whole(link: socket.socket, size: int) -> bytes:
@@ -205,8 +209,8 @@ def _whole(link: socket.socket, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _test(do: dict[str, Any], channel: int, watched: int, report: int) -> None:
-    """Ask the program over `channel`; write one report."""
+def _test(do: dict[str, Any], channel: int, watched: int) -> bytes:
+    """Ask the program over `channel`; return the report."""
     line = Line(channel, watched)
     try:
         try:
@@ -214,11 +218,11 @@ def _test(do: dict[str, Any], channel: int, watched: int, report: int) -> None:
             found = _judge(line, do) if kind == b"l" else {"ended": False, "said": kind + payload}
         except _ProgramEnded:
             found = {"ended": True}
-        guest.write_all(report, plain.dumps(found | {"entry_calls": line.calls}))
+        return plain.dumps(found | {"entry_calls": line.calls})
     except BaseException as error:  # a fault of ours is never a pass
         name, message, text = guest.describe(error)
-        report_ = {"verdict": "no_result", "exception": name, "message": f"sandbox fault: {message}", "traceback": text, "entry_calls": 0}
-        guest.write_all(report, plain.dumps(report_))
+        fault = {"verdict": "no_result", "exception": name, "message": f"sandbox fault: {message}", "traceback": text, "entry_calls": 0}
+        return plain.dumps(fault)
 
 
 def _judge(line: Line, do: dict[str, Any]) -> dict[str, Any]:
