@@ -163,7 +163,7 @@ def test_links_resolve(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_no_page_has_a_place_that_is_still_to_be_filled(page):
-    assert not re.findall(r"^[A-Z]+(?:_[A-Z]+)+$|\bTODO\b", page.read_text(), re.MULTILINE)
+    assert not re.findall(r"^[A-Z]+(?:_[A-Z]+)+$|\bTODO\b", page.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -66,7 +66,7 @@ def certify_benchmark(bench: Benchmark, sources: Path, *, sandbox: Sandbox, limi
     tasks = tasks[:: max(1, len(tasks) // limit)][:limit] if limit else tasks
     by_id = {task.id: task for task in tasks}
     headline, rows = bench.suites[-1], []
-    common = {"setting": f"{bench.suites[-1]}, python {platform.python_version()}, {sandbox.isolation}"}
+    common = {"setting": f"{headline}, python {platform.python_version()}, {sandbox.isolation}"}
 
     def share(programs: Sequence[str], some: Sequence[Any]) -> tuple[float, str]:
         samples = [Sample(n, task.id, program) for n, (task, program) in enumerate(zip(some, programs, strict=True), start=1)]
@@ -85,15 +85,15 @@ def certify_benchmark(bench: Benchmark, sources: Path, *, sandbox: Sandbox, limi
     for method, wrong in WRONG.items():
         add(method, [wrong(t, o) for t, o in zip(tasks, tasks[1:] + tasks[:1], strict=True)], tasks, high=NEAR_ZERO)
     for name in ATTACKS:
-        some = tasks[: 1 if name in SLOW else ATTACKED]
         if limit and name in SLOW:
             continue
+        some = tasks[: 1 if name in SLOW else ATTACKED]
         add(f"attack:{name}", [attack(name, t.entry_point) for t in some], some)
     return rows
 
 
 def _said(result: Result) -> str:
-    return result.task_id if result.passed else f"{result.task_id} ({result.verdict}: {result.reason})"
+    return f"{result.task_id} (passed)" if result.passed else f"{result.task_id} ({result.verdict}: {result.reason})"
 
 
 def require_certified(bench: Benchmark, tasks: Mapping[str, Any], *, sandbox: Sandbox, kept: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a program's process puts words on its channel. Standard library only: programs can reach this module's globals.
+"""How words are put on a channel, a program's above all. Standard library only: programs can reach this module's globals.
 
 Source: ours.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import marshal
 import os
+import socket
 import struct
 import traceback
 from collections.abc import Callable
@@ -26,6 +27,18 @@ def write_all(descriptor: int, data: bytes, write: Callable[[int, Any], int] = o
     view = memoryview(data)
     while view:
         view = view[write(descriptor, view) :]
+
+
+def read_all(link: socket.socket, size: int) -> bytes:
+    """Read exactly this many bytes; none when the other side has gone."""
+    parts = []
+    while size:
+        piece = link.recv(min(size, 1 << 20))
+        if not piece:
+            return b""
+        parts.append(piece)
+        size -= len(piece)
+    return b"".join(parts)
 
 
 def name_of(error: BaseException) -> tuple[str, str]:

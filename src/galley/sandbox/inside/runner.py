@@ -30,6 +30,7 @@ from galley.sandbox import plain
 from galley.sandbox.inside import filter as bpf
 from galley.sandbox.inside import guest, jail, linux
 from galley.sandbox.inside.limits import MEBIBYTE, Layers
+from galley.sandbox.inside.report import read_all
 from galley.sandbox.inside.tester import Tester
 from galley.sandbox.inside.tree import Tree
 from galley.sandbox.inside.watch import Watch
@@ -101,8 +102,8 @@ class Runner:
 
     def receive(self) -> dict[str, Any] | None:
         """Read one request; None when the other side has gone."""
-        head = _read(self.link, 8)
-        return marshal.loads(_read(self.link, struct.unpack("<Q", head)[0])) if head else None
+        head = read_all(self.link, 8)
+        return marshal.loads(read_all(self.link, struct.unpack("<Q", head)[0])) if head else None
 
     def run(self, job: dict[str, Any], stdin: bytes) -> None:
         """Run one program in a process tree of its own, relay what it says, and tell how it ended."""
@@ -203,17 +204,6 @@ def _own_size(proc: int) -> tuple[int, int]:
     os.close(place)
     page = resource.getpagesize()
     return int(fields[0]) * page, int(fields[5]) * page
-
-
-def _read(link: socket.socket, size: int) -> bytes:
-    parts = []
-    while size:
-        piece = link.recv(min(size, 1 << 20))
-        if not piece:
-            return b""
-        parts.append(piece)
-        size -= len(piece)
-    return b"".join(parts)
 
 
 def main(descriptor: int, config: dict[str, Any]) -> None:

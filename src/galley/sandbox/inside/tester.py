@@ -29,6 +29,7 @@ from typing import Any
 from galley.sandbox import plain
 from galley.sandbox.inside import guest
 from galley.sandbox.inside.limits import Layers, restrict
+from galley.sandbox.inside.report import read_all
 
 MAX_ANSWER = 64 << 20  # bytes
 GROWN_KB = 32 << 10  # beyond its size at birth: what it holds would count against the next program
@@ -188,7 +189,7 @@ def _serve(link: socket.socket) -> None:
         if not head:
             return
         channel, watched, report = descriptors
-        message = _whole(link, struct.unpack("<Q", head)[0])
+        message = read_all(link, struct.unpack("<Q", head)[0])
         random.seed(0)
         said = _test(marshal.loads(message), channel, watched)
         spoilt = vars(builtins) != names or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > born_kb + GROWN_KB
@@ -199,14 +200,6 @@ def _serve(link: socket.socket) -> None:
             return
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def _whole(link: socket.socket, size: int) -> bytes:
-    parts = []
-    while size:
-        parts.append(link.recv(min(size, 1 << 20)))
-        size -= len(parts[-1])
-    return b"".join(parts)
 
 
 def _test(do: dict[str, Any], channel: int, watched: int) -> bytes:
