@@ -158,7 +158,7 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
     env = {k: v for k, v in os.environ.items() if k not in ("GALLEY_MIRROR", "HF_HUB_OFFLINE", "SNAKEMAKE_PROFILE")}
     env |= {"GALLEY_CACHE": str(folder / "cache"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
     if not network:
-        block = folder / "no_network"
+        block = folder / "unreachable"
         block.mkdir()
         (block / "sitecustomize.py").write_text(NO_NETWORK)
         paths.insert(0, str(block))
