@@ -9,7 +9,7 @@ RECIPES := $(patsubst recipes/%/recipe.yaml,%,$(wildcard recipes/*/recipe.yaml))
 ENV_DONE := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help env test test-unit test-workflow lint types smoke claims bench bench-fourier bench-sandbox bench-synthesis FORCE
+.PHONY: help env recipes test test-unit test-workflow lint types smoke claims bench bench-fourier bench-sandbox bench-synthesis FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +54,10 @@ types: $(ENV_DONE)
 
 smoke: $(ENV_DONE)
 	snakemake --cores $(CORES) all --config scale=smoke
+
+# The recipes as a JSON list, for a matrix of runners.
+recipes:
+	@echo '$(RECIPES)' | sed 's/[^ ][^ ]*/"&"/g; s/ /, /g; s/.*/[&]/'
 
 claims: $(ENV_DONE)
 	set -e; for recipe in $(RECIPES); do galley claims check $$recipe --scale $(SCALE); done

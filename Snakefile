@@ -1,15 +1,13 @@
 """Galley: from raw data to a paper's table, with a verdict on every claim.
 
 snakemake --cores all results/table_mha2mla.csv
-snakemake --cores all results/table_fourier_attention.csv
-snakemake --cores all results/table_unitcoder.csv
-snakemake --cores all results/table_case2code.csv
 snakemake --cores all results/table_mha2mla.csv --config scale=smoke
+snakemake --cores all all
 """
 
 from snakemake.utils import min_version
 
-min_version("9.20")
+min_version("9.27")
 
 
 configfile: "config.yaml"
@@ -26,16 +24,20 @@ wildcard_constraints:
     model=r"[A-Za-z0-9._-]+",
     shard=r"\d+",
     source=r"[a-z0-9_.-]+",
+    corpus="corpus[a-z0-9_-]*",
     recipe="|".join(RECIPES),
 
 
 include: "rules/sources.smk"
 include: "rules/models.smk"
-include: "rules/mha2mla.smk"
-include: "rules/fourier_attention.smk"
-include: "rules/codeseq.smk"
-include: "rules/unitcoder.smk"
-include: "rules/case2code.smk"
+include: "rules/stages.smk"
+
+
+for name in RECIPES:
+
+    include: f"rules/{name}.smk"
+
+
 include: "rules/kernels.smk"
 include: "rules/code.smk"
 include: "rules/tables.smk"

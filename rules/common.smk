@@ -1,11 +1,14 @@
-"""Functions that the rules share; no rules here."""
+"""Functions that the rules share; no rules here. What a rule says of its stage it asks of the stage's declaration and of the plan."""
 
 import functools
 import os
 from pathlib import Path
 
+from galley import cost
 from galley.artifact import GalleyError, code_digest, digest
-from galley.recipe import plan_module, read_plan_of, recipe_names
+from galley.plan import read_plan_of
+from galley.recipe import recipe_names
+from galley.stage import stages_of
 from snakemake.exceptions import WorkflowError
 
 # OpenMP threads that spin while they wait took five times the CPU on a machine that does other work too.
@@ -13,6 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 RECIPES = recipe_names(Path("recipes"))
 KNOWN = {"scale", "effort", "seeds", "mirror", "device"}
 DEVICES = ("auto", "cpu", "cuda")
+CLUSTER_THREADS = 8  # of a job that has a node's cores to itself, or its share of them
+LEAVES = {"rows": "results/{scale}/<stage>.items.parquet", "runs": "results/{scale}/<stage>.runs.csv"}
 
 
 def check_config():
@@ -34,34 +39,48 @@ def check_config():
     check_shared(config["scale"])
 
 
-def mirror_flag(wildcards=None):
-    """Return the --mirror flag, absolute; it is where bytes come from, not what they are."""
-    mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
-    return f"--mirror {Path(mirror).resolve()}" if mirror else ""
+def check_shared(scale):
+    """Refuse recipes that disagree about a model or a text of the same name: both are made once a scale."""
+    for kind in (models_of, corpora_of):
+        made = {}
+        for recipe in RECIPES:
+            for name, what in kind(recipe, scale).items():
+                other, seen = made.setdefault(name, (recipe, what))
+                if seen != what:
+                    where = f"{kind.__doc__.split()[2]} {name!r} differs between recipes/{other} and recipes/{recipe}"
+                    raise WorkflowError(f"{where} at {scale} scale; make them equal or give one of them another name")
 
 
-def device_flag(recipe):
-    """Return a function from wildcards to the --device flag; where no GPU is asked for, auto and cpu are the same."""
-
-    def of(wildcards):
-        wanted = config["device"]
-        return "--device " + ("cpu" if wanted == "auto" and not gpus_of(recipe)(wildcards) else wanted)
-
-    return of
+def models_of(recipe, scale):
+    """Return the models of a recipe, with what decides their files; how many GPUs a recipe gives them does not."""
+    decides = {"kind", "source", "repo", "revision", "scratch"}
+    plan = plan_of(recipe, scale)
+    text = {name: corpora_of(recipe, scale) for name, spec in plan.models.items() if spec.kind == "scratch"}
+    return {name: (spec.model_dump(include=decides), text.get(name)) for name, spec in plan.models.items()}
 
 
-def gpus_of(recipe):
-    """Return a function from wildcards to the GPUs of the model's jobs; none when everything is to run on the CPU."""
+def corpora_of(recipe, scale):
+    """Return the corpus of a recipe by its name, with what decides its files."""
+    plan = plan_of(recipe, scale)
+    return {plan.corpus.name: (plan.corpus, plan.data_seed)} if hasattr(plan, "corpus") else {}
 
-    def of(wildcards):
-        return 0 if config["device"] == "cpu" else plan_of(recipe, wildcards.scale).models[wildcards.model].gpus
 
-    return of
+def recipe_with(kind, name, scale):
+    """Return the first recipe that has a model or a corpus of that name."""
+    names = [recipe for recipe in RECIPES if name in kind(recipe, scale)]
+    if not names:
+        raise WorkflowError(f"no recipe has {name!r} at {scale} scale")
+    return names[0]
+
+
+def made_of(kind, name, scale):
+    """Return the digest of what decides a model's or a corpus's files."""
+    return digest(kind(recipe_with(kind, name, scale), scale)[name])
 
 
 def seeds_of(recipe):
     """Return the seeds asked for; None for a recipe that trains nothing, whatever the others are asked for."""
-    return config["seeds"] if plan_module(recipe).TRAINS else None
+    return config["seeds"] if stages_of(recipe).trains else None
 
 
 @functools.lru_cache
@@ -73,91 +92,123 @@ def plan_of(recipe, scale):
         raise WorkflowError(str(error))
 
 
-def made_of(spec):
-    """Return what decides a model's files; how many GPUs a recipe gives it does not."""
-    return spec.model_dump(include={"kind", "source", "repo", "revision", "scratch"})
-
-
-def check_shared(scale):
-    """Refuse recipes that disagree about a model of the same name or about the text: both are made once a scale."""
-    models, corpora = {}, {}
-    for name in RECIPES:
-        plan = plan_of(name, scale)
-        if scale != "paper" and hasattr(plan, "corpus"):
-            corpora[name] = plan.corpus
-        for model, spec in plan.models.items():
-            other, seen = models.setdefault(model, (name, spec))
-            if made_of(seen) != made_of(spec):
-                raise WorkflowError(f"models.{model} differs between recipes/{other} and recipes/{name}; give one of them another name")
-    first = next(iter(corpora), None)
-    for name, corpus in corpora.items():
-        if corpus != corpora[first]:
-            raise WorkflowError(f"corpus differs between recipes/{first} and recipes/{name} at {scale} scale; make them equal")
-
-
-def recipe_with(wildcards):
-    """Return the first recipe whose plan has the model."""
-    names = [name for name in RECIPES if wildcards.model in plan_of(name, wildcards.scale).models]
-    if not names:
-        raise WorkflowError(f"no recipe has a model {wildcards.model!r} at {wildcards.scale} scale")
-    return names[0]
-
-
-def plan_flags(recipe="mha2mla"):
-    """Return the flags that make a stage resolve the same plan as the DAG."""
-    seeds = f" --seeds {seeds_of(recipe)}" if seeds_of(recipe) is not None else ""
-    return f"--effort {config['effort']}{seeds}"
+def mirror_flag(wildcards=None):
+    """Return the --mirror flag, absolute; it is where bytes come from, not what they are."""
+    mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
+    return f"--mirror {Path(mirror).resolve()}" if mirror else ""
 
 
 @functools.lru_cache
 def code(module):
-    """Return the digest of a stage's code, so that a change of method reruns what depends on it."""
+    """Return the digest of a module's code, so that a change of method reruns what depends on it."""
     return code_digest(module)
 
 
-def share(jobs):
-    """Return the threads of one of `jobs` jobs that run side by side: an even share of the cores, at least one."""
-    return max(1, (workflow.cores or jobs) // jobs)
+def declared(recipe, stage):
+    """Return the parameters of a stage's rule: its command, the command's options, and digests of the plan and the code behind them.
+
+    The digests take wildcards alone: Snakemake runs a job again for a changed parameter only if that is not made from inputs or outputs.
+    """
+    mine = stages_of(recipe)[stage]
+
+    def plan(wildcards):
+        return mine.plan_digest(plan_of(recipe, wildcards.scale), model=wildcards.get("model", "none"))
+
+    def options(wildcards, input, output, threads):
+        given = {name: files if isinstance(files, str) else folder_of(files) for name, files in input.items() if files}
+        asked = {"workers": threads, "device": device_of(recipe, wildcards), **given}
+        own = {name: wildcards[name] for name in mine.each} | {name: asked.get(name) for name in mine.takes}
+        every = {"scale": wildcards.scale, "effort": config["effort"], "seeds": seeds_of(recipe), **own, "out": Path(output.rows).parent}
+        return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in every.items() if value is not None)
+
+    return {"command": mine.command, "options": options, "plan": plan, "code": mine.code_digest()}
 
 
-def part(*fields, recipe="mha2mla"):
-    """Return a function from wildcards to the digest of the named plan fields."""
+def folder_of(files):
+    """Return the folder in which all files or fetched sources of an input lie."""
+    (folder,) = {Path(file).parent for file in files}
+    return folder
+
+
+def sources_of(recipe, stage):
+    """Return a function from wildcards to the fetched sources that a stage reads."""
+    return lambda wildcards: expand(
+        "results/sources/{source}", source=stages_of(recipe)[stage].sources_of(plan_of(recipe, wildcards.scale))
+    )
+
+
+def text(recipe, *splits):
+    """Return a function from wildcards to the splits of a recipe's corpus: train, calibration, heldout."""
+    return lambda wildcards: [f"results/{wildcards.scale}/{plan_of(recipe, wildcards.scale).corpus.name}/{split}.jsonl" for split in splits]
+
+
+def agent_of(recipe):
+    """Return a function from wildcards to the directory of the local model that the plan's agents are, where they are one."""
 
     def of(wildcards):
-        plan = plan_of(recipe, wildcards.scale)
-        return digest({f: getattr(plan, f) for f in fields})
+        agents = plan_of(recipe, wildcards.scale).agents
+        return f"results/{wildcards.scale}/models/{agents.model}" if agents.kind == "local" else []
 
     return of
+
+
+def device_of(recipe, wildcards):
+    """Return the device of a job with a model; where no GPU is asked for, auto and cpu are the same."""
+    wanted = config["device"]
+    return "cpu" if wanted == "auto" and not ("model" in wildcards.keys() and gpus_of(recipe)(wildcards)) else wanted
+
+
+def gpus_of(recipe, most=None):
+    """Return a function from wildcards to the GPUs of the model's jobs, at most so many; none when everything is to run on the CPU."""
+
+    def of(wildcards):
+        asked = 0 if config["device"] == "cpu" else plan_of(recipe, wildcards.scale).models[wildcards.model].gpus
+        return asked if most is None else min(asked, most)
+
+    return of
+
+
+def share(jobs):
+    """Return the threads of one of `jobs` jobs that run side by side: an even share of the cores, at least one; on a cluster a fixed number."""
+    cores = workflow.resource_settings.cores  # None where jobs are submitted
+    return max(1, cores // jobs) if cores else CLUSTER_THREADS
+
+
+def shard_threads(recipe):
+    """Return a function from wildcards to the threads of one of a recipe's shards."""
+    return lambda wildcards: share(plan_of(recipe, wildcards.scale).shards)
+
+
+def memory(recipe, copies, beside=3000, a_process=0):
+    """Return a function from wildcards to the MB of a job with a model; more at each attempt.
+
+    It holds `copies` of the weights and `beside` MB, and `a_process` MB for itself and for each process that it launches, one a GPU.
+    """
+
+    def of(wildcards, attempt):
+        model = plan_of(recipe, wildcards.scale).models[wildcards.model]
+        processes = 1 + gpus_of(recipe)(wildcards) if a_process else 0
+        return attempt * cost.memory_mb(model, copies=copies, beside=processes * a_process or beside)
+
+    return of
+
+
+def hours(short, *, paper):
+    """Return a function from wildcards to minutes: `short` hours, at paper scale `paper`."""
+    return lambda wildcards: 60 * (paper if wildcards.scale == "paper" else short)
+
+
+def model_hours(recipe, stage, least):
+    """Return a function from wildcards to minutes: what the plan says of the model's work, and half as much again; at least `least` hours."""
+    return lambda wildcards: cost.minutes(
+        stages_of(recipe)[stage], plan_of(recipe, wildcards.scale), model=wildcards.model, least=60 * least
+    )
 
 
 def parts(recipe, kind):
     """Return the items or runs files that a recipe's stages leave at the configured scale, as its plan names them."""
     scale = config["scale"]
-    return [f"results/{scale}/{recipe}/{stage}.{kind}" for stage in plan_of(recipe, scale).stages()]
-
-
-def sources_of(wildcards):
-    """Return the sources of a scale: at paper scale the hub's benchmarks too."""
-    names = OPTIONAL + (HUB_BENCHMARKS if wildcards.scale == "paper" else [])
-    return expand("results/sources/{source}", source=names)
-
-
-def longbench_of(wildcards):
-    """Return LongBench's sources: what anyone can fetch, and at paper scale the hub's archive of all tasks."""
-    return [path for path in sources_of(wildcards) if "longbench" in path]
-
-
-def codeseq_sources(wildcards):
-    """Return the fetched folders that a scale reads: sequences, their functions, and the benchmarks to keep out of the data."""
-    if plan_of("codeseq", wildcards.scale).synthesis.sequences == "generated":
-        return []
-    return expand("results/sources/{source}", source=["oeis_records", "oeissequences", "humaneval", "mbpp"])
-
-
-def unitcoder_agent(wildcards):
-    """Return the directory of the local model that writes, debugs and refines, where the plan names one."""
-    agents = plan_of("unitcoder", wildcards.scale).agents
-    return f"results/{wildcards.scale}/models/{agents.model}" if agents.kind == "local" else []
+    return [f"results/{scale}/{recipe}/{name}.{kind}" for name in stages_of(recipe).leaves(plan_of(recipe, scale))]
 
 
 check_config()

@@ -4,78 +4,43 @@ Every job of a scale reads one plan (recipes/mha2mla/recipe.yaml). The arms are 
 jobs; what an arm needs shares a process, because importing torch costs more than a small stage.
 """
 
-BASE = "results/{scale}/models/{model}"
-RUN = "results/{scale}/mha2mla/{model}"
+
+pathvars:
+    stage="mha2mla/{model}/inspect",
 
 
-rule mha2mla_inspect:
+use rule stage as mha2mla_inspect with:
     """Section 2: the exact claims on real tensors, and the mean norms of every rotary pair on training text."""
     input:
-        base=BASE,
-        calibration="results/{scale}/corpus/calibration.jsonl",
+        base="results/{scale}/models/{model}",
+        corpus=text("mha2mla", "calibration"),
     output:
-        norms=f"{RUN}/norms.safetensors",
-        rows=f"{RUN}/structure.items.parquet",
-        runs=f"{RUN}/structure.runs.csv",
-    log:
-        "logs/{scale}/mha2mla/{model}/inspect.log",
-    benchmark:
-        "benchmarks/{scale}/mha2mla/{model}/inspect.jsonl"
+        **LEAVES,
+        norms="results/{scale}/mha2mla/{model}/norms.safetensors",
     threads: lambda wildcards: share(1)
     resources:
-        mem_mb=6000,
-        runtime=60,
-        gpu=lambda wildcards: min(1, gpus_of("mha2mla")(wildcards)),
+        mem_mb=memory("mha2mla", copies=2.2, beside=5500),
+        runtime=hours(1, paper=24),
+        gpu=gpus_of("mha2mla", most=1),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        corpus=lambda wildcards, input: Path(input.calibration).parent,
-        flags=plan_flags(),
-        device=device_flag("mha2mla"),
-        plan=part("models", "rope_fraction", "calibration", "data_seed"),
-        code=code("galley.papers.mha2mla.structure") + code("galley.papers.mha2mla.calibration"),
-    shell:
-        "galley mha2mla inspect --scale {wildcards.scale} --model {wildcards.model} {params.flags}"
-        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} &> {log}"
+        **declared("mha2mla", "inspect"),
 
 
-rule mha2mla_arms:
+pathvars:
+    stage="mha2mla/{model}/arms-{shard}",
+
+
+use rule stage as mha2mla_arms with:
     """Sections 2.2, 2.4 and 4: convert each arm, fine-tune it on the same tokens, score it as it goes, benchmark it."""
     input:
-        base=BASE,
-        train="results/{scale}/corpus/train.jsonl",
-        heldout="results/{scale}/corpus/heldout.jsonl",
-        norms=f"{RUN}/norms.safetensors",
-        sources=sources_of,
-    output:
-        rows=f"{RUN}/arms-{{shard}}.items.parquet",
-        runs=f"{RUN}/arms-{{shard}}.runs.csv",
-    log:
-        "logs/{scale}/mha2mla/{model}/arms-{shard}.log",
-    benchmark:
-        "benchmarks/{scale}/mha2mla/{model}/arms-{shard}.jsonl"
-    threads: lambda wildcards: share(plan_of("mha2mla", wildcards.scale).shards)
+        base="results/{scale}/models/{model}",
+        corpus=text("mha2mla", "train", "heldout"),
+        norms="results/{scale}/mha2mla/{model}/norms.safetensors",
+        sources=sources_of("mha2mla", "arms"),
+    threads: shard_threads("mha2mla")
     resources:
-        mem_mb=8000,
-        runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 48 * 60,
+        mem_mb=memory("mha2mla", copies=6, a_process=3000),
+        runtime=model_hours("mha2mla", "arms", least=2),
         gpu=gpus_of("mha2mla"),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        corpus=lambda wildcards, input: Path(input.train).parent,
-        sources=lambda wildcards, input: Path(input.sources[0]).parent,
-        flags=plan_flags(),
-        device=device_flag("mha2mla"),
-        plan=part(
-            "models",
-            "rope_fraction",
-            "arms",
-            "training",
-            "heldout",
-            "benchmarks",
-            "seeds",
-            "shards",
-            "data_seed",
-        ),
-        code=code("galley.papers.mha2mla.shard") + code("galley.train.worker"),
-    shell:
-        "galley mha2mla arms --scale {wildcards.scale} --model {wildcards.model} --shard {wildcards.shard} {params.flags}"
-        " {params.device} --base {input.base} --out {params.out} --corpus {params.corpus} --sources {params.sources} &> {log}"
+        **declared("mha2mla", "arms"),

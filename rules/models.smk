@@ -2,9 +2,9 @@
 
 
 rule train_scratch_model:
-    """Train a small Llama-style model and its tokenizer on the corpus."""
+    """Train a small Llama-style model and its tokenizer on its recipe's text."""
     input:
-        train="results/{scale}/corpus/train.jsonl",
+        train=lambda wildcards: text(recipe_with(models_of, wildcards.model, wildcards.scale), "train")(wildcards),
     output:
         folder=directory("results/{scale}/models/{model}"),
     log:
@@ -18,14 +18,13 @@ rule train_scratch_model:
         mem_mb=3000,
         runtime=60,
     params:
-        corpus=lambda wildcards, input: Path(input.train).parent,
-        flags=plan_flags(),
-        recipe=recipe_with,
-        plan=lambda wildcards: part("models", "data_seed", recipe=recipe_with(wildcards))(wildcards),
+        corpus=lambda wildcards, input: folder_of(input.train),
+        recipe=lambda wildcards: recipe_with(models_of, wildcards.model, wildcards.scale),
+        made=lambda wildcards: made_of(models_of, wildcards.model, wildcards.scale),
         code=code("galley.train.pretrain"),
     shell:
-        "galley train-scratch {wildcards.model} --corpus {params.corpus}"
-        " --out {output.folder} --recipe {params.recipe} --scale {wildcards.scale} {params.flags} &> {log}"
+        "galley train-scratch {wildcards.model} --recipe {params.recipe} --scale {wildcards.scale}"
+        " --corpus {params.corpus} --out {output.folder} &> {log}"
 
 
 rule prepare_model:
@@ -39,14 +38,13 @@ rule prepare_model:
     wildcard_constraints:
         model="(?!scratch-).+",
     resources:
-        mem_mb=6000,
+        mem_mb=lambda wildcards, attempt: memory(recipe_with(models_of, wildcards.model, wildcards.scale), 1.6)(wildcards, attempt),
         runtime=120,
     params:
-        flags=plan_flags(),
         mirror=mirror_flag,
-        recipe=recipe_with,
-        plan=lambda wildcards: part("models", recipe=recipe_with(wildcards))(wildcards),
-        code=code("galley.models.gguf"),
+        recipe=lambda wildcards: recipe_with(models_of, wildcards.model, wildcards.scale),
+        made=lambda wildcards: made_of(models_of, wildcards.model, wildcards.scale),
+        code=code("galley.models.gguf") + code("galley.models.hub"),
     shell:
-        "galley prepare-model {wildcards.model} --out {output.folder}"
-        " --recipe {params.recipe} --scale {wildcards.scale} {params.flags} {params.mirror} &> {log}"
+        "galley prepare-model {wildcards.model} --recipe {params.recipe} --scale {wildcards.scale} {params.mirror}"
+        " --out {output.folder} &> {log}"

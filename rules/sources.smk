@@ -1,26 +1,8 @@
-"""Sources: the only rules that use the network; each checks what it got."""
-
-# What the recipes can do without: an absent source is reported, and what needs it is `not_run`.
-OPTIONAL = [
-    "paul_graham_essays",
-    "piqa_valid",
-    "hellaswag_fixture",
-    "longbench_config",
-    "longbench_multi_news",
-    "shakespeare",
-]
-HUB_BENCHMARKS = [
-    "hub_mmlu",
-    "hub_arc",
-    "hub_openbookqa",
-    "hub_hellaswag",
-    "hub_winogrande",
-    "hub_longbench",
-]
+"""Sources: the only rules that use the network; each checks what it got. An absent one is reported, and what needs it is `not_run`."""
 
 
 rule fetch_source:
-    """Fetch one optional source from the first origin that answers."""
+    """Fetch one source from the first origin that answers: a mirror, a package, a repository, the hub."""
     output:
         folder=directory("results/sources/{source}"),
     log:
@@ -31,7 +13,7 @@ rule fetch_source:
         runtime=30,
     params:
         mirror=mirror_flag,
-        code=lambda wildcards: code("galley.data.hub_benchmarks" if wildcards.source in HUB_BENCHMARKS else "galley.data.fetch"),
+        code=lambda wildcards: code("galley.data.hub_benchmarks" if wildcards.source.startswith("hub_") else "galley.data.fetch"),
     shell:
         "galley fetch {wildcards.source} --out {output.folder} --optional {params.mirror} &> {log}"
 
@@ -42,20 +24,20 @@ rule prepare_corpus:
         shakespeare="results/sources/shakespeare",
         essays="results/sources/paul_graham_essays",
     output:
-        corpus="results/{scale}/corpus/corpus.json",
-        train="results/{scale}/corpus/train.jsonl",
-        calibration="results/{scale}/corpus/calibration.jsonl",
-        heldout="results/{scale}/corpus/heldout.jsonl",
+        corpus="results/{scale}/{corpus}/corpus.json",
+        train="results/{scale}/{corpus}/train.jsonl",
+        calibration="results/{scale}/{corpus}/calibration.jsonl",
+        heldout="results/{scale}/{corpus}/heldout.jsonl",
     log:
-        "logs/{scale}/corpus.log",
+        "logs/{scale}/{corpus}.log",
     resources:
         mem_mb=2000,
-        runtime=lambda wildcards: 30 if wildcards.scale != "paper" else 48 * 60,
+        runtime=hours(1, paper=48),
     params:
         out=lambda wildcards, output: Path(output.corpus).parent,
-        flags=plan_flags(),
-        plan=part("corpus", "data_seed"),
+        recipe=lambda wildcards: recipe_with(corpora_of, wildcards.corpus, wildcards.scale),
+        made=lambda wildcards: made_of(corpora_of, wildcards.corpus, wildcards.scale),
         code=code("galley.data.corpus") + code("galley.data.mixture"),
     shell:
-        "galley prepare-corpus {params.out} --scale {wildcards.scale} {params.flags}"
+        "galley prepare-corpus {params.out} --recipe {params.recipe} --scale {wildcards.scale}"
         " --shakespeare {input.shakespeare} --essays {input.essays} &> {log}"

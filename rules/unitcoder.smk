@@ -3,174 +3,116 @@
 The stages after the corpus are independent of each other; each keeps its sandbox's runners to its threads.
 """
 
-from galley.papers.unitcoder.plan import SOURCES as UNITCODER_SOURCES
 
-UNITCODER = "results/{scale}/unitcoder"
+pathvars:
+    stage="unitcoder/corpus",
 
 
-rule unitcoder_corpus:
+use rule stage as unitcoder_corpus with:
     """Stage 1: functions by package, without copies and without the benchmarks."""
     input:
-        sources=expand("results/sources/{source}", source=UNITCODER_SOURCES),
+        sources=sources_of("unitcoder", "corpus"),
     output:
-        functions=f"{UNITCODER}/functions.jsonl",
-        rows=f"{UNITCODER}/corpus.items.parquet",
-        runs=f"{UNITCODER}/corpus.runs.csv",
-    log:
-        "logs/{scale}/unitcoder/corpus.log",
-    benchmark:
-        "benchmarks/{scale}/unitcoder/corpus.jsonl"
+        **LEAVES,
+        functions="results/{scale}/unitcoder/functions.jsonl",
     resources:
         mem_mb=2000,
-        runtime=60,
+        runtime=hours(1, paper=1),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        sources=lambda wildcards, input: Path(input.sources[0]).parent,
-        flags=plan_flags("unitcoder"),
-        plan=part("source_corpus", "data_seed", recipe="unitcoder"),
-        code=code("galley.papers.unitcoder.corpus"),
-    shell:
-        "galley unitcoder corpus --scale {wildcards.scale} {params.flags} --sources {params.sources} --out {params.out} &> {log}"
+        **declared("unitcoder", "corpus"),
 
 
-rule unitcoder_pipeline:
+pathvars:
+    stage="unitcoder/pipeline",
+
+
+use rule stage as unitcoder_pipeline with:
     """Stages 2 and 3: tests, execution, debug rounds and refinement of the corpus's functions; the exact claims."""
     input:
-        functions=f"{UNITCODER}/functions.jsonl",
-        model=unitcoder_agent,
+        functions="results/{scale}/unitcoder/functions.jsonl",
+        agent=agent_of("unitcoder"),
     output:
-        passed=f"{UNITCODER}/pipeline/passed.jsonl",
-        failed=f"{UNITCODER}/pipeline/failed.jsonl",
-        polished=f"{UNITCODER}/pipeline/polished.jsonl",
-        sft=f"{UNITCODER}/pipeline/sft.jsonl",
-        rows=f"{UNITCODER}/pipeline.items.parquet",
-        runs=f"{UNITCODER}/pipeline.runs.csv",
-    log:
-        "logs/{scale}/unitcoder/pipeline.log",
-    benchmark:
-        "benchmarks/{scale}/unitcoder/pipeline.jsonl"
+        **LEAVES,
+        passed="results/{scale}/unitcoder/pipeline/passed.jsonl",
+        failed="results/{scale}/unitcoder/pipeline/failed.jsonl",
+        polished="results/{scale}/unitcoder/pipeline/polished.jsonl",
+        sft="results/{scale}/unitcoder/pipeline/sft.jsonl",
     threads: lambda wildcards: share(2)
     resources:
         mem_mb=3000,
-        runtime=lambda wildcards: 60 if wildcards.scale != "paper" else 7 * 24 * 60,
+        runtime=hours(1, paper=7 * 24),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        flags=plan_flags("unitcoder"),
-        model=lambda wildcards, input: f"--model {input.model}" if input.get("model") else "",
-        plan=part("limits", "agents", "pipeline", "data_seed", recipe="unitcoder"),
-        code=code("galley.papers.unitcoder.synthesis"),
-    shell:
-        "galley unitcoder pipeline --scale {wildcards.scale} {params.flags} {params.model} --workers {threads}"
-        " --corpus {input.functions} --out {params.out} &> {log}"
+        **declared("unitcoder", "pipeline"),
 
 
-rule unitcoder_mutants:
+pathvars:
+    stage="unitcoder/mutants",
+
+
+use rule stage as unitcoder_mutants with:
     """D1 and D4: mutants that pass k tests, judged by all."""
     input:
-        functions=f"{UNITCODER}/functions.jsonl",
-        sources="results/sources/humaneval_plus",
-    output:
-        rows=f"{UNITCODER}/mutants.items.parquet",
-        runs=f"{UNITCODER}/mutants.runs.csv",
-    log:
-        "logs/{scale}/unitcoder/mutants.log",
-    benchmark:
-        "benchmarks/{scale}/unitcoder/mutants.jsonl"
+        functions="results/{scale}/unitcoder/functions.jsonl",
+        sources=sources_of("unitcoder", "mutants"),
     threads: lambda wildcards: share(2)
     resources:
         mem_mb=4000,
-        runtime=120,
+        runtime=hours(2, paper=24),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        sources=lambda wildcards, input: Path(input.sources).parent,
-        flags=plan_flags("unitcoder"),
-        plan=part("limits", "mutants", "pipeline", "data_seed", recipe="unitcoder"),
-        code=code("galley.papers.unitcoder.mutation"),
-    shell:
-        "galley unitcoder mutants --scale {wildcards.scale} {params.flags} --workers {threads}"
-        " --corpus {input.functions} --sources {params.sources} --out {params.out} &> {log}"
+        **declared("unitcoder", "mutants"),
 
 
-rule unitcoder_model_tests:
+pathvars:
+    stage="unitcoder/model_tests",
+
+
+use rule stage as unitcoder_model_tests with:
     """D2 and D4: a model's solutions under the same model's tests."""
     input:
-        sources=expand("results/sources/{source}", source=["humaneval_plus", "codet"]),
+        sources=sources_of("unitcoder", "model_tests"),
     output:
-        programs=f"{UNITCODER}/programs.jsonl",
-        rows=f"{UNITCODER}/model_tests.items.parquet",
-        runs=f"{UNITCODER}/model_tests.runs.csv",
-    log:
-        "logs/{scale}/unitcoder/model_tests.log",
-    benchmark:
-        "benchmarks/{scale}/unitcoder/model_tests.jsonl"
+        **LEAVES,
+        programs="results/{scale}/unitcoder/programs.jsonl",
     priority: 2  # the fine-tuning waits for it
     threads: lambda wildcards: share(2)
     resources:
         mem_mb=3000,
-        runtime=120,
+        runtime=hours(2, paper=24),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        sources=lambda wildcards, input: Path(input.sources[0]).parent,
-        flags=plan_flags("unitcoder"),
-        plan=part("limits", "model_tests", "data_seed", recipe="unitcoder"),
-        code=code("galley.papers.unitcoder.model_tests"),
-    shell:
-        "galley unitcoder model-tests --scale {wildcards.scale} {params.flags} --workers {threads}"
-        " --sources {params.sources} --out {params.out} &> {log}"
+        **declared("unitcoder", "model_tests"),
 
 
-rule unitcoder_debugging:
+pathvars:
+    stage="unitcoder/debugging",
+
+
+use rule stage as unitcoder_debugging with:
     """D3 and D4: real programs through the debug rounds, judged by hidden tests."""
     input:
-        sources=expand("results/sources/{source}", source=["llmdebugger", "mbpp", "mbpp_plus"]),
-    output:
-        rows=f"{UNITCODER}/debugging.items.parquet",
-        runs=f"{UNITCODER}/debugging.runs.csv",
-    log:
-        "logs/{scale}/unitcoder/debugging.log",
-    benchmark:
-        "benchmarks/{scale}/unitcoder/debugging.jsonl"
+        sources=sources_of("unitcoder", "debugging"),
     priority: 1  # the longest stage that waits for none
     threads: lambda wildcards: share(2)
     resources:
         mem_mb=3000,
-        runtime=120,
+        runtime=hours(2, paper=24),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        sources=lambda wildcards, input: Path(input.sources[0]).parent,
-        flags=plan_flags("unitcoder"),
-        plan=part("limits", "debugging", "pipeline", "data_seed", recipe="unitcoder"),
-        code=code("galley.papers.unitcoder.debugging"),
-    shell:
-        "galley unitcoder debugging --scale {wildcards.scale} {params.flags} --workers {threads}"
-        " --sources {params.sources} --out {params.out} &> {log}"
+        **declared("unitcoder", "debugging"),
 
 
-rule unitcoder_tuning:
+pathvars:
+    stage="unitcoder/{model}/tuning",
+
+
+use rule stage as unitcoder_tuning with:
     """M1: fine-tuning on filtered, unfiltered and failing programs, equal tokens; likelihood of held-out programs."""
     input:
         base="results/{scale}/models/{model}",
-        programs=f"{UNITCODER}/programs.jsonl",
-        sources=expand("results/sources/{source}", source=["humaneval_plus", "mbpp"]),
-    output:
-        rows=f"{UNITCODER}/{{model}}/tuning.items.parquet",
-        runs=f"{UNITCODER}/{{model}}/tuning.runs.csv",
-    log:
-        "logs/{scale}/unitcoder/{model}/tuning.log",
-    benchmark:
-        "benchmarks/{scale}/unitcoder/{model}/tuning.jsonl"
+        programs="results/{scale}/unitcoder/programs.jsonl",
+        sources=sources_of("unitcoder", "tuning"),
     threads: 2
     resources:
-        mem_mb=12000,
-        runtime=lambda wildcards: 120 if wildcards.scale != "paper" else 48 * 60,
+        mem_mb=memory("unitcoder", copies=5, beside=6000),
+        runtime=model_hours("unitcoder", "tuning", least=2),
         gpu=gpus_of("unitcoder"),
     params:
-        out=lambda wildcards, output: Path(output.rows).parent,
-        sources=lambda wildcards, input: Path(input.sources[0]).parent,
-        flags=plan_flags("unitcoder"),
-        device=device_flag("unitcoder"),
-        plan=part("models", "tuning", "seeds", "data_seed", recipe="unitcoder"),
-        code=code("galley.papers.unitcoder.tuning"),
-    shell:
-        "galley unitcoder tuning --scale {wildcards.scale} --model {wildcards.model} {params.flags} {params.device}"
-        " --base {input.base} --programs {input.programs} --sources {params.sources} --out {params.out} &> {log}"
+        **declared("unitcoder", "tuning"),

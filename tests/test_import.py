@@ -8,6 +8,7 @@ ORDERS = [
     "import galley; from transformers.models.llama.modeling_llama import LlamaModel",
     "import transformers.models.llama.modeling_llama; import galley",
     "import galley.caches.prefill",
+    "import galley.models.mla",
 ]
 
 
@@ -21,7 +22,7 @@ def test_the_converted_architecture_is_known_whatever_is_imported_first(first):
 def test_hqq_and_the_compiler_wait_for_the_first_quantised_cache():
     code = """
 import sys
-import galley.papers.mha2mla.structure
+import galley.papers.mha2mla.inspect
 assert not [name for name in sys.modules if name.startswith(("hqq", "torch._inductor.compile_fx", "lm_eval", "datasets"))]
 import torch
 from transformers import DynamicCache, cache_utils

@@ -5,15 +5,15 @@ import jsonschema
 import pytest
 import yaml
 
+from galley.recipe import recipe_names
 from galley.schema import schemas, write_schemas
 
 ROOT = Path(__file__).parents[1]
 FILES = {
-    "mha2mla": "recipes/mha2mla/recipe.yaml",
-    "fourier_attention": "recipes/fourier_attention/recipe.yaml",
-    "codeseq": "recipes/codeseq/recipe.yaml",
-    "case2code": "recipes/case2code/recipe.yaml",
+    **{name: f"recipes/{name}/recipe.yaml" for name in recipe_names(ROOT / "recipes")},
     "claims": "recipes/fourier_attention/claims.yaml",
+    "figures": "recipes/fourier_attention/figures.yaml",
+    "metrics": "recipes/metrics.yaml",
     "sources": "recipes/sources.yaml",
 }
 
@@ -46,9 +46,16 @@ BROKEN = [
     ("mha2mla", lambda d: d["scales"].update(huge={}), "huge"),
     ("mha2mla", lambda d: d["scales"]["smoke"].update(seeds=0), "0 is less than"),
     ("mha2mla", lambda d: d["defaults"]["arms"][0].update(strategy="best"), "best"),
-    ("claims", lambda d: d[0].update(kind="guess"), "guess"),
-    ("claims", lambda d: d[0].pop("margin"), "margin"),
-    ("claims", lambda d: d[0].update(colour="red"), "colour"),
+    ("claims", lambda d: d["defaults"].update(scales=["huge"]), "huge"),
+    ("claims", lambda d: d["defaults"].update(statement="All."), "statement"),
+    ("claims", lambda d: d["claims"][0]["defaults"].update(kind="guess"), "guess"),
+    ("claims", lambda d: d["claims"][0].update(color="red"), "color"),
+    ("claims", lambda d: d["claims"][0]["claims"][0].pop("id"), "id"),
+    ("claims", lambda d: d["claims"][0]["claims"][0].update(colour="red"), "colour"),
+    ("claims", lambda d: d["claims"][0]["claims"][0]["controls"][0].pop("why"), "why"),
+    ("figures", lambda d: d["needles"].update(kind="pie"), "pie"),
+    ("figures", lambda d: d["needles"]["x"].update(column="seed"), "seed"),
+    ("metrics", lambda d: d["pass_rate"].update(kind="share"), "share"),
     ("sources", lambda d: d["piqa_valid"].pop("licence"), "licence"),
     ("sources", lambda d: d["piqa_valid"]["files"]["valid.jsonl"].update(sha256="abc"), "abc"),
 ]

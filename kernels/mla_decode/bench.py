@@ -1,7 +1,7 @@
 """An absorbed decode step at Llama-like shapes against the latent expanded first and against attention over a full cache.
 
 Source: ours; shapes of arXiv:2502.14837 (a quarter of each head rotated, a latent of a quarter head per KV head). All ways include
-what turns a query into the latent and the output back. `cached` appends a token first, through LatentCache, and meets DynamicCache.
+what turns a query into the latent and the output back. `cached` appends a token first, as LatentCache does, and meets DynamicCache.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import Cache
 
-from galley.caches.latent import LatentCache
 from galley.kernels.bench import LENGTHS, dtype_on, facts_of, gap_row, interleaved, ratio_rows
 from galley.kernels.full_cache import CACHED, SDPA, full_ways, moved_bytes
 from galley.kernels.mla_decode import cost
 from galley.kernels.mla_decode.dispatch import decode
+from galley.kernels.mla_decode.layer import LatentLayer
 from galley.kernels.mla_decode.step import MlaStep
 
 N_H, N_KV, D_H = 8, 2, 64
@@ -58,7 +59,7 @@ def make_ways(tokens: int, *, seed: int, device: str, dtype: torch.dtype) -> dic
     q_rope, q_nope, k_rope, c = rand(1, N_H, ROPE), rand(1, N_H, d_nope), rand(1, N_KV, tokens, ROPE), rand(1, 1, tokens, RANK)
     w_uk, w_uv = rand(N_KV, d_nope, RANK) * RANK**-0.5, rand(N_KV, D_H, RANK) * RANK**-0.5
     k_new, c_new = rand(1, N_KV, 1, ROPE), rand(1, 1, 1, RANK)
-    cache = LatentCache()
+    cache = Cache(layer_class_to_replicate=LatentLayer)
     cache.update(k_rope, c, 0)
 
     def absorbed(k: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

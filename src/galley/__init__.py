@@ -48,9 +48,8 @@ def _hqq_later() -> Iterator[None]:
 
 
 def _register() -> None:
-    from galley.papers.mha2mla.modeling import register
-
-    register()
+    # The module registers itself; where it is what imported transformers, it is half way here and does so at its end.
+    from galley.models import mla  # noqa: F401
 
 
 class _AfterTransformers:

@@ -17,14 +17,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock
-
-T = TypeVar("T")
 
 
 class GalleyError(Exception):
@@ -110,16 +108,19 @@ def code_digest(module: str) -> str:
     A change of method changes it, a typo fix in a comment does not; it is a rule's
     parameter, so that Snakemake reruns what depends on the changed code.
     """
-    seen: dict[str, str] = {}
+    return digest(sorted((name, _parsed(path, path.stat().st_mtime_ns)[0]) for name, path in code_files(module).items()))
+
+
+def code_files(module: str) -> dict[str, Path]:
+    """Return the files of a galley module's import closure, by module."""
+    found: dict[str, Path] = {}
     todo = [module]
     while todo:
         name = todo.pop()
-        if name in seen:
-            continue
-        path = _module_file(name)
-        seen[name], imports = _parsed(path, path.stat().st_mtime_ns)
-        todo.extend(imports)
-    return digest(sorted(seen.items()))
+        if name not in found:
+            path = found[name] = _module_file(name)
+            todo.extend(_parsed(path, path.stat().st_mtime_ns)[1])
+    return found
 
 
 @functools.cache
@@ -127,7 +128,7 @@ def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
     """Return the digest and galley imports of a file as of `changed`; closures share most files, and parsing them takes the time."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     _strip_docstrings(tree)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(_galley_imports(tree))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(galley_imports(tree))
 
 
 def _strip_docstrings(tree: ast.AST) -> None:
@@ -141,7 +142,8 @@ def _strip_docstrings(tree: ast.AST) -> None:
             node.body = node.body[1:] or [ast.Pass()]
 
 
-def _galley_imports(tree: ast.AST) -> list[str]:
+def galley_imports(tree: ast.AST) -> list[str]:
+    """Return the galley modules that a tree imports, wherever in it."""
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -183,13 +185,6 @@ def manifest(*, stage: str, config: dict[str, Any], inputs: dict[str, Path], see
     }
 
 
-def progress(things: Iterable[T], *, what: str, **bar: Any) -> Iterable[T]:
-    """Return the things with a progress bar that appears when they take over ten seconds; in a log file a line every ten."""
-    from tqdm.auto import tqdm
-
-    return tqdm(things, desc=what, delay=10, mininterval=0.5 if sys.stderr.isatty() else 10, **bar)
-
-
 def peak_rss_mib() -> float:
     """Return this process's peak resident memory in MiB.
 
@@ -201,16 +196,22 @@ def peak_rss_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
+def _cpu_s() -> float:
+    """Return the CPU seconds of this process and of those that it started and that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
 class Stopwatch:
-    """Wall seconds, CPU seconds and peak memory (MiB) since it was made."""
+    """Wall seconds, CPU seconds (those of ended children too) and peak memory (MiB) since it was made."""
 
     def __init__(self) -> None:
-        self.wall0, self.cpu0 = time.perf_counter(), time.process_time()
+        self.wall0, self.cpu0 = time.perf_counter(), _cpu_s()
 
     def read(self) -> dict[str, float]:
         """Return `wall_s`, `cpu_s` and `peak_rss_mib` so far."""
         return {
             "wall_s": round(time.perf_counter() - self.wall0, 3),
-            "cpu_s": round(time.process_time() - self.cpu0, 3),
+            "cpu_s": round(_cpu_s() - self.cpu0, 3),
             "peak_rss_mib": round(peak_rss_mib(), 1),
         }

@@ -5,7 +5,6 @@ Heavy imports happen inside the commands, so that `galley --help` stays quick.
 
 from __future__ import annotations
 
-import importlib
 import json
 import pkgutil
 import sys
@@ -14,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from galley import papers
+from galley import papers, stage_commands
 from galley.artifact import GalleyError
 from galley.evaluate.code import commands as code_commands
 from galley.kernels import commands as kernel_commands
@@ -31,6 +30,7 @@ from galley.options import (
     SourcesOption,
 )
 from galley.sandbox import commands as sandbox_commands
+from galley.stage import stages_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,15 +49,15 @@ app = typer.Typer(
 )
 claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
 for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own stages
-    app.add_typer(importlib.import_module(f"galley.papers.{paper.name}.commands").app, name=paper.name.replace("_", "-"))
+    app.add_typer(stage_commands.group(stages_of(paper.name)), name=paper.name.replace("_", "-"))
 app.add_typer(claims_app, name="claims")
 app.add_typer(code_commands.app)  # code-eval, code-generate, code-certify, code-parity
 app.add_typer(kernel_commands.app)  # build-kernel, kernels-table
 app.add_typer(sandbox_commands.app)  # sandbox doctor, run-programs
 
 
-def _plan(scale: str, *, seeds: int | None, effort: int, recipe: str = "mha2mla"):
-    from galley.recipe import read_plan_of
+def _plan(recipe: str, scale: str, *, seeds: int | None = None, effort: int = 1):
+    from galley.plan import read_plan_of
 
     return read_plan_of(recipe, scale, folder=RECIPES, seeds=seeds, effort=effort)
 
@@ -82,19 +82,17 @@ def fetch(
 @app.command()
 def prepare_corpus(
     out: Path,
+    recipe: RecipeOption,
     scale: ScaleOption = "laptop",
     shakespeare: Path | None = None,
     essays: Path | None = None,
-    recipe: RecipeOption = "mha2mla",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
 ) -> None:
     """Split text into train, calibration and held-out documents; essays are only ever held out."""
     from functools import partial
 
     from galley.data.corpus import prepare_corpus as run
 
-    plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
+    plan = _plan(recipe, scale)
     text, mixture = plan.corpus, None
     if text.mixture:
         from galley.data.mixture import from_hub, write_mixture
@@ -110,15 +108,13 @@ def train_scratch(
     model: Annotated[str, typer.Argument(help="a model of the recipe that is trained from scratch")],
     corpus: CorpusOption,
     out: OutOption,
+    recipe: RecipeOption,
     scale: ScaleOption = "smoke",
-    recipe: RecipeOption = "mha2mla",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
 ) -> None:
     """Train a small Llama-style model and its tokenizer on a corpus (resumes where it stopped)."""
     from galley.train.base import train_scratch_base
 
-    plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
+    plan = _plan(recipe, scale)
     train_scratch_base(model, corpus=corpus, out=out, models=plan.models, seed=plan.data_seed)
 
 
@@ -126,17 +122,15 @@ def train_scratch(
 def prepare_model(
     model: Annotated[str, typer.Argument(help="a model of the recipe, or a GGUF source of recipes/sources.yaml such as gemma-3-270m")],
     out: OutOption,
+    recipe: Annotated[str | None, typer.Option(help="the recipe whose plan has the model; not needed for a GGUF source")] = None,
     scale: ScaleOption = "laptop",
     mirror: MirrorOption = None,
-    recipe: RecipeOption = "mha2mla",
-    seeds: SeedsOption = None,
-    effort: EffortOption = 1,
 ) -> None:
     """Turn a published model into a Hugging Face directory and prove that it is the same model."""
     from galley.train.base import prepare_base
 
-    plan = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
-    prepare_base(model, out=out, models=plan.models, sources=RECIPES / "sources.yaml", mirror=mirror)
+    models = _plan(recipe, scale).models if recipe else {}
+    prepare_base(model, out=out, models=models, sources=RECIPES / "sources.yaml", mirror=mirror)
 
 
 @app.command()
@@ -179,9 +173,10 @@ def plan(
     effort: EffortOption = 1,
 ) -> None:
     """List jobs, downloads, disk and rough compute without running anything."""
-    resolved = _plan(scale, seeds=seeds, effort=effort, recipe=recipe)
-    cost = importlib.import_module(f"galley.papers.{recipe}.cost")
-    typer.echo(cost.describe(resolved, scale=scale, sources=RECIPES / "sources.yaml"))
+    from galley.cost import describe
+
+    resolved = _plan(recipe, scale, seeds=seeds, effort=effort)
+    typer.echo(describe(resolved, stages_of(recipe), scale=scale, recipes=RECIPES))
 
 
 @app.command()
@@ -189,13 +184,10 @@ def pin(recipe: RecipeArgument, scale: ScaleOption = "paper") -> None:
     """Ask the hub for the commits of a recipe's models and data sets and write recipes/revisions.yaml."""
     import datetime
 
-    from galley.data.hub import hub_data_of
+    from galley.cost import repositories
     from galley.data.revisions import pin_repos
-    from galley.models.spec import CorpusPlan
 
-    resolved = _plan(scale, seeds=None, effort=1, recipe=recipe)
-    models = list(dict.fromkeys(model.repo for model in resolved.models.values() if model.repo is not None))
-    data = hub_data_of(recipe, getattr(resolved, "corpus", CorpusPlan()).mixture, recipes=RECIPES)
+    models, data = repositories(_plan(recipe, scale), stages_of(recipe), recipes=RECIPES)
     for line in pin_repos(models, data, recipes=RECIPES, today=datetime.date.today()):
         typer.echo(line)
 
@@ -270,7 +262,7 @@ def bench(
         raise GalleyError(f"recipe is {recipe!r}; benches: mha2mla, fourier_attention, synthesis, sandbox")
 
 
-def _spread(argv: list[str]) -> list[str]:
+def spread(argv: list[str]) -> list[str]:
     """Let `--items a b c` mean `--items a --items b --items c`, as a rule's file list is written."""
     out: list[str] = []
     flag = None
@@ -289,7 +281,7 @@ def _spread(argv: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line; a user's error is one clear message and exit code 2."""
     try:
-        app(_spread(sys.argv[1:]))
+        app(spread(sys.argv[1:]))
     except GalleyError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None

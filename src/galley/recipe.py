@@ -10,9 +10,10 @@ Source: ours.
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,6 +28,34 @@ class Strict(BaseModel):
     """A model that refuses unknown keys and cannot change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a number of a plan is to the house, said on its field."""
+
+    name: str
+
+
+EFFORT, HOW_MANY, COST = Mark("effort"), Mark("how many"), Mark("cost")
+TimesEffort = Annotated[int, EFFORT]  # `effort` multiplies it
+HowMany = Annotated[int, HOW_MANY]  # units of work, not what one is: a finished unit outlives its change
+# The mark COST: what a job is given or is said to take, such as GPUs; it changes nothing of what is computed
+
+
+def marked(model: type[BaseModel], mark: Mark) -> set[str]:
+    """Return the fields of a model that carry a mark."""
+    return {name for name, field in model.model_fields.items() if mark in field.metadata}
+
+
+def identity(value: Any, *, without: tuple[Mark, ...] = (HOW_MANY, COST)) -> Any:
+    """Return a part of a plan as plain values, without what only says how many units of work there are or what they cost."""
+    if isinstance(value, BaseModel):
+        left_out = set().union(*(marked(type(value), mark) for mark in without))
+        return {name: identity(part, without=without) for name, part in value if name not in left_out}
+    if isinstance(value, dict):
+        return {str(name): identity(part, without=without) for name, part in value.items()}
+    return [identity(part, without=without) for part in value] if isinstance(value, list | tuple) else value
 
 
 class Recipe(Strict):
@@ -67,16 +96,8 @@ def recipe_names(folder: Path) -> list[str]:
 
 
 def plan_module(recipe: str) -> ModuleType:
-    """Return the paper's module that has `Plan` and `read_plan`."""
+    """Return the paper's module that has its `Plan`."""
     return importlib.import_module(f"galley.papers.{recipe}.plan")
-
-
-def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), seeds: int | None = None, effort: int = 1) -> Any:
-    """Return one scale's plan of a recipe, by the `read_plan` of the paper of that name; GalleyError for an unknown recipe."""
-    names = recipe_names(folder)
-    if recipe not in names:
-        raise GalleyError(f"recipe is {recipe!r}; known recipes: {', '.join(names)}")
-    return plan_module(recipe).read_plan(Path(folder) / recipe / "recipe.yaml", scale, seeds=seeds, effort=effort)
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -106,7 +127,7 @@ def _validate(model: type[P], raw: dict[str, Any], *, node: yaml.Node, path: Pat
         lines = []
         for fault in error.errors():
             loc = tuple(str(part) for part in fault["loc"])
-            line = next((n for n in (_line(node, (*start, *loc)) for start in (prefix or ((),))) if n), None)
+            line = next((n for n in (line_of(node, (*start, *loc)) for start in (prefix or ((),))) if n), None)
             where = f"{path}:{line}" if line else f"{path}"
             known = _known_keys(model, loc[:-1])
             hint = f"; known keys: {', '.join(known)}" if fault["type"] == "extra_forbidden" and known else ""
@@ -115,7 +136,7 @@ def _validate(model: type[P], raw: dict[str, Any], *, node: yaml.Node, path: Pat
         raise GalleyError("\n".join(lines)) from None
 
 
-def _line(node: yaml.Node | None, loc: tuple[str, ...]) -> int | None:
+def line_of(node: yaml.Node | None, loc: tuple[str, ...]) -> int | None:
     """Return the line (from 1) of a key path; None when the path is not in the file."""
     for depth, part in enumerate(loc):
         last = depth == len(loc) - 1

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from galley.caches.latent import BLOCK, LatentCache
+from galley.caches.latent import LatentCache
+from galley.kernels.mla_decode.layer import BLOCK
 from galley.models.scratch import build_llama
 from galley.papers.mha2mla.convert import convert_mla
 

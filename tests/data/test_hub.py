@@ -165,7 +165,7 @@ def test_a_benchmark_becomes_a_source_with_its_commit(folders, tmp_path, monkeyp
 def test_the_registry_of_the_recipes_is_whole_and_a_wrong_one_is_refused(tmp_path):
     from pathlib import Path
 
-    from galley.recipe import read_plan_of
+    from galley.plan import read_plan_of
 
     known = read_hub_data(Path("recipes"))
     mixed = read_plan_of("mha2mla", "paper").corpus.mixture

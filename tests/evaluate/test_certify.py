@@ -5,8 +5,8 @@ import pytest
 
 from galley.artifact import GalleyError
 from galley.evaluate import certify as module
-from galley.evaluate import longbench_metrics
 from galley.evaluate.certify import COLUMNS, certify_likelihood, certify_longbench, copy_next, write_certificates
+from galley.evaluate.long import longbench_metrics
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import torch
 
 from galley.artifact import GalleyError
 from galley.evaluate.induction import answer_nll, induction_gap
+from galley.models.answers import SftExample
 from galley.train.char_model import build_char_model
-from galley.train.sft import SftConfig, SftExample, train_sft
+from galley.train.sft import SftConfig, train_sft
 
 EXAMPLES = [SftExample(f"{a}{b}=", f"{b}{a}{a}") for a in "abcd" for b in "abcd" if a != b]
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache
+from window_runs import window_models, windows_of
 
 from galley.artifact import GalleyError
-from galley.evaluate.likelihood import Windows, cached_continuation, final_states, heldout_windows, not_run, score_windows
-from galley.models.scratch import build_llama, train_tokenizer
+from galley.evaluate.likelihood import cached_continuation, heldout_windows, not_run
+from galley.models.scratch import train_tokenizer
 
 TEXT = "The café's 42 naïve guests paid 1,999 € for déjà vu; nobody minded. "
 
@@ -19,50 +20,11 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def models():
-    made = [
-        build_llama(vocab_size=300, d_model=32, n_layers=2, n_heads=2, n_kv_heads=1, d_ff=48, context=700, seed=s).eval() for s in (0, 1)
-    ]
-    with torch.no_grad():
-        for model in made:
-            for p in model.parameters():
-                p.mul_(3.0)
-    return made
+    return window_models()
 
 
 def documents(n=4, sources=("b", "a")):
     return [{"id": f"{s}/{i}", "source": s, "text": f"{s}{i}: " + TEXT * 12} for s in sources for i in range(n)]
-
-
-def windows_of(tokens, n=3):
-    ids = torch.randint(1, 300, (n, tokens), generator=torch.Generator().manual_seed(3))
-    sizes = torch.rand(n, tokens, generator=torch.Generator().manual_seed(4), dtype=torch.float64) + 1
-    return Windows(ids, sizes, tuple(f"w{i}" for i in range(n)))
-
-
-def test_bits_per_byte_is_the_plain_cross_entropy(models):
-    windows = windows_of(600)  # longer than two chunks of logits
-    got = score_windows(models[0], windows, batch_size=2)
-    assert list(got["item_id"]) == ["w0", "w1", "w2"]
-    for i, row in enumerate(got.itertuples()):
-        with torch.no_grad():
-            logits = models[0](windows.ids[i : i + 1]).logits[0, :-1]
-        nll = F.cross_entropy(logits.double(), windows.ids[i, 1:], reduction="sum")
-        size = float(windows.token_bytes[i, 1:].sum())
-        assert row.weight == pytest.approx(size)
-        assert row.score == pytest.approx(float(nll) / math.log(2) / size, rel=1e-5)
-
-
-def test_kl_to_the_original_against_its_definition_and_from_kept_states(models):
-    windows = windows_of(300)
-    got = score_windows(models[1], windows, reference=models[0])
-    kept = score_windows(models[1], windows, reference=models[0], reference_states=final_states(models[0], windows, batch_size=2))
-    assert kept["score"].tolist() == pytest.approx(got["score"].tolist(), rel=1e-5)
-    for i, row in enumerate(got[got["metric"] == "kl_to_original"].itertuples()):
-        with torch.no_grad():
-            p, q = (m(windows.ids[i : i + 1]).logits[0, :-1].double().log_softmax(-1) for m in models)
-        assert row.score == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-4)
-        assert row.score > 0.01
-    assert (score_windows(models[0], windows, reference=models[0]).query("metric == 'kl_to_original'")["score"] == 0).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])

@@ -42,7 +42,7 @@ print("control", "kv_heads_exchanged", float((decode(wrong, blocks=small) - refe
 from tiny import tiny_llama
 from galley.caches.latent import LatentCache
 from galley.kernels.mla_decode import dispatch
-from galley.papers.mha2mla import modeling
+from galley.models import mla
 from galley.papers.mha2mla.convert import convert_mla
 model = convert_mla(tiny_llama(), strategy="high", r=2, d_kv=6)
 ids = torch.randint(1, 97, (2, 19), generator=torch.Generator().manual_seed(1))
@@ -50,7 +50,7 @@ with torch.no_grad():
     cache = LatentCache()
     model(ids[:, :-1], past_key_values=cache)
     want = model(ids).logits[:, -1]
-    modeling.takes_kernel = dispatch.takes_kernel = lambda x: True
+    mla.takes_kernel = dispatch.takes_kernel = lambda x: True
     print("model", "decode_step", float((model(ids[:, -1:], past_key_values=cache).logits[:, -1] - want).abs().max()))
 """
 

@@ -55,7 +55,7 @@ def paper():
              "value": "0.68", "source": "Table 1"},
             {"table": "T1", "model": "big", "method": "original", "setting": "final", "benchmark": "commonsense_piqa", "metric": "acc",
              "value": "0.78", "source": "Table 1"},
-            {"table": "T4", "model": "m_1", "method": "params", "setting": "base", "benchmark": "-", "metric": "params_M",
+            {"table": "T4", "model": "m_1", "method": "pruned", "setting": "base", "benchmark": "sizes", "metric": "params_M",
              "value": "134.52", "source": "Table 4"},
         ]
     )  # fmt: skip
@@ -65,7 +65,22 @@ def paper():
 def metrics():
     units = {"bits_per_byte": ("bits/byte", "lower"), "acc": ("fraction", "higher"), "recovered_fraction": ("fraction", "higher"),
              "answer_nll": ("nats/token", "lower"), "params_M": ("M", "neither")}  # fmt: skip
-    return {name: Metric(unit=unit, better=better, what=name) for name, (unit, better) in units.items()}
+    rates = {"acc"}
+    return {n: Metric(unit=unit, better=better, what=n, kind="rate" if n in rates else "mean") for n, (unit, better) in units.items()}
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """What a recipe declares: curves of one metric and heat maps of another."""
+    where = "'len=(\\d+),depth='", "'len=\\d+,depth=([\\d.]+)'"
+    path = tmp_path / "figures.yaml"
+    path.write_text(
+        "recovered_fraction:\n  kind: curves\n  metric: recovered_fraction\n  label: recovered fraction\n"
+        "  x: {column: setting, pattern: 'step=(\\d+)', label: fine-tuning step}\n  level: 1\n"
+        "needles:\n  kind: heat_maps\n  benchmarks: [needle]\n  metric: answer_nll\n  label: answer nats/token\n"
+        f"  x: {{column: item_id, pattern: {where[0]}, label: tokens}}\n  y: {{column: item_id, pattern: {where[1]}, label: depth}}\n"
+    )
+    return path
 
 
 @pytest.fixture

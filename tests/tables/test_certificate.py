@@ -80,12 +80,13 @@ def test_both_files_are_written_and_the_page_is_escaped(table, judged, items, tm
     assert "smaller <models>" in (tmp_path / "certificate_p.md").read_text()
 
 
-def test_one_call_makes_everything_and_the_same_bytes_twice(items, claims, paper, metrics, tmp_path):
+def test_one_call_makes_everything_and_the_same_bytes_twice(items, claims, paper, metrics, figures, tmp_path):
     folder = tmp_path / "recipes/p"
     folder.mkdir(parents=True)
     (tmp_path / "recipes/metrics.yaml").write_text(yaml.safe_dump({name: metric.model_dump() for name, metric in metrics.items()}))
-    (folder / "claims.yaml").write_text(yaml.safe_dump([c.model_dump(exclude_none=True) for c in claims]))
+    (folder / "claims.yaml").write_text(yaml.safe_dump({"claims": [c.model_dump(exclude_none=True) for c in claims]}))
     (folder / "README.md").write_text(README)
+    (folder / "figures.yaml").write_text(figures.read_text())
     paper.to_csv(folder / "paper_values.csv", index=False)
     write_items(items, tmp_path / "i.parquet")
     write_runs(pd.DataFrame(RUNS), tmp_path / "r.csv")

@@ -20,6 +20,10 @@ def test_the_project_s_registry_loads_and_is_sorted():
     assert metrics["answer_nll"].higher_is_better is False and metrics["std"].higher_is_better is None
 
 
+def test_the_rates_are_those_whose_items_are_hits_and_misses():
+    assert {n for n, m in load_metrics(REGISTRY).items() if m.kind == "rate"} == {"acc", "acc_norm_nospace", "keyword_recall", "pass_rate"}
+
+
 def test_a_metric_that_is_not_declared_is_refused_by_name(metrics):
     with pytest.raises(GalleyError, match=r"'glory'.*m.yaml"):
         check_metrics(row("glory"), metrics, path=Path("m.yaml"))
@@ -35,9 +39,10 @@ def test_one_metric_has_one_unit_and_none_takes_it(metrics):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: {unit: s, better: faster, what: x}", "better"),
-        ("a: {better: lower, what: x}", "unit"),
-        ("a: {unit: s, better: lower, what: x, color: red}", "color"),
+        ("a: {unit: s, better: faster, what: x}", r":1: a\.better: .*'faster'"),
+        ("a: {better: lower, what: x}", r":1: a\.unit: Field required"),
+        ("a: {unit: s, better: lower,\n  what: x, color: red}", r":2: a\.color: .*'red'.*known keys: .*what"),
+        ("a: {unit: s, better: lower, what: x, kind: share}", r":1: a\.kind: .*'share'"),
         ("a: [", "YAML"),
     ],
 )

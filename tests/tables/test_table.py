@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -6,6 +7,8 @@ import pytest
 from galley.tables.rows import check_items, write_items, write_runs
 from galley.tables.table import COLUMNS, build_table, is_missing, make_table
 from galley.tables.verdicts import judge
+
+ROOT = Path(__file__).parents[2]
 
 
 def one(table, **wanted):
@@ -30,8 +33,22 @@ def test_the_paper_s_value_stands_beside_ours_and_what_we_did_not_run_is_a_row_w
     assert (ours["value"], ours["reported"], ours["reported_source"]) == (0.75, 0.68, "Table 1")
     theirs = one(table, model="big")
     assert theirs["status"] == "not_run" and theirs["reason"] and math.isnan(theirs["value"]) and theirs["reported"] == 0.78
-    params = one(table, benchmark="params")  # Table 4 calls its methods settings
-    assert (params["method"], params["setting"], params["reported"]) == ("base", "", 134.52)
+
+
+def test_a_paper_s_row_keeps_its_names_whatever_its_table_is_called(table):
+    """Every paper may have a Table 4; MHA2MLA's names its methods in the place of settings, and no other's is to be read so."""
+    row = one(table, metric="params_M")
+    assert (row["method"], row["setting"], row["benchmark"], row["reported"]) == ("pruned", "base", "sizes", 134.52)
+
+
+def test_mha2mla_s_table_4_stands_beside_our_counts():
+    counts = pd.read_csv(ROOT / "recipes/mha2mla/reference/laptop/table_mha2mla.csv", keep_default_na=False)
+    counts = counts[counts["benchmark"] == "params"]
+    paper = pd.read_csv(ROOT / "recipes/mha2mla/paper_values.csv", keep_default_na=False)
+    names = ["model", "method", "setting", "benchmark", "metric"]
+    assert set(paper[paper["table"] == "T4"][names].itertuples(index=False, name=None)) == set(
+        counts[names].itertuples(index=False, name=None)
+    )
 
 
 def test_a_benchmark_without_data_is_not_run_never_zero(table):
@@ -51,6 +68,19 @@ def test_a_rate_has_wilson_s_interval_and_no_misses_is_not_certainty(table, item
     assert row["value"] == 1.0 and row["ci_low"] < 0.6
     two = pd.concat([perfect, perfect[perfect["benchmark"] == "commonsense_piqa"].assign(seed=1)], ignore_index=True)
     assert "bootstrap" in one(build_table(two, judged, claims, paper, metrics), model="m_1", benchmark="commonsense_piqa")["ci_method"]
+
+
+def test_only_hits_and_misses_of_a_declared_rate_have_wilson_s_interval(items, claims, judged, paper, metrics):
+    def interval(change, kind="rate"):
+        known = metrics | {"acc": metrics["acc"].model_copy(update={"kind": kind})}
+        return one(build_table(change(items), judged, claims, paper, known), model="m_1", benchmark="commonsense_piqa")["ci_method"]
+
+    mine = items["benchmark"] == "commonsense_piqa"
+    assert interval(lambda frame: frame).startswith("Wilson")
+    assert interval(lambda frame: frame, kind="mean").startswith("bootstrap")
+    assert interval(lambda frame: frame.assign(score=frame["score"].where(~mine, frame["score"] / 2))).startswith("bootstrap")
+    total = items[mine].head(1).assign(item_id="all")  # no hit or miss: a total over items that are not here
+    assert interval(lambda frame: pd.concat([frame[~mine], total], ignore_index=True)) == "no interval: one item"
 
 
 def test_claims_are_marked_on_the_rows_they_rest_on(table):
@@ -89,7 +119,7 @@ def test_an_item_that_a_seed_lacks_is_dropped_and_counted(items, claims, judged,
 def test_make_table_writes_only_its_scale_and_the_same_bytes_twice(items, claims, paper, metrics, tmp_path):
     import yaml
 
-    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([claims[0].model_dump(exclude_none=True)]))
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [claims[0].model_dump(exclude_none=True)]}))
     paper.to_csv(tmp_path / "paper.csv", index=False)
     (tmp_path / "metrics.yaml").write_text(yaml.safe_dump({name: metric.model_dump() for name, metric in metrics.items()}))
     other = items[items["method"] == "original"].assign(scale="laptop")

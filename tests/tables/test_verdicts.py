@@ -106,7 +106,7 @@ def test_trend_and_its_reversal():
 
 def test_check_reports_regressions_and_dead_controls(tmp_path):
     good = claim(expect={"smoke": ["proxy_agrees"]})
-    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([good.model_dump(exclude_none=True)]))
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [good.model_dump(exclude_none=True)]}))
 
     def problems(frame, c=good):
         judge([c], frame, scale="smoke").to_csv(tmp_path / "claims.csv", index=False)
@@ -127,8 +127,8 @@ def test_incomplete_claims_are_refused(broken):
 
 def test_errors_name_file_claim_and_field(tmp_path):
     path = tmp_path / "claims.yaml"
-    path.write_text(yaml.safe_dump([{**claim().model_dump(exclude_none=True), "colour": "red"}]))
-    with pytest.raises(GalleyError, match=r"claims.yaml: claim 'c': colour"):
+    path.write_text(yaml.safe_dump({"claims": [{**claim().model_dump(exclude_none=True), "colour": "red"}]}))
+    with pytest.raises(GalleyError, match=r"claims.yaml:\d+: claim 'c': colour"):
         load_claims(path)
 
 

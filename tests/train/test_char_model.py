@@ -1,8 +1,9 @@
 import torch
 
+from galley.models.answers import SftExample
 from galley.synthesize.sequence_families import ALPHABET, all_programs, write_prompt
 from galley.train.char_model import build_char_model, char_tokenizer, complete
-from galley.train.sft import SftConfig, SftExample, train_sft
+from galley.train.sft import SftConfig, train_sft
 
 
 def test_a_token_is_a_character_and_text_comes_back():

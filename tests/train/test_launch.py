@@ -13,7 +13,7 @@ from tiny import tiny_llama
 from transformers import AutoModelForCausalLM
 
 from galley.artifact import GalleyError
-from galley.evaluate.likelihood import Windows, load_windows, save_windows, score_windows
+from galley.models.likelihood import Windows, load_windows, save_windows, score_windows
 from galley.models.loading import load_model
 from galley.models.scratch import train_tokenizer
 from galley.papers.mha2mla.convert import convert_mla

@@ -3,8 +3,9 @@ import torch
 from torch.nn import functional as F
 
 from galley.artifact import GalleyError
+from galley.models.answers import IGNORE, SftExample, encode, pad_rows
 from galley.train.char_model import build_char_model
-from galley.train.sft import IGNORE, SftConfig, SftExample, answer_loss, encode, fitting, pad_rows, plan_steps, train_sft
+from galley.train.sft import SftConfig, answer_loss, fitting, plan_steps, train_sft
 
 ALPHABET = "0123456789=+abc"
 EXAMPLES = [SftExample(f"{a}+{b}=", str(a + b)) for a in range(6) for b in range(0, 12, 3)]

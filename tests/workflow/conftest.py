@@ -3,7 +3,7 @@ import signal
 import subprocess
 
 import pytest
-from tree import SMOKE, TABLE, Tree, copy_tree, share
+from tree import SMOKE, TABLE, Tree, copy_tree, share, tables
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,7 @@ def shared(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def started(request, tmp_path_factory, shared):
     """The tiny scale's uninterrupted run, without mirror and without network, in the background from the first test on."""
-    if not any("finished" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    if not any({"finished", "every"} & set(getattr(item, "fixturenames", ())) for item in request.session.items):
         yield None
         return
     tree = copy_tree(tmp_path_factory.mktemp("whole"), tiny=True, shared=shared)
@@ -33,6 +33,14 @@ def finished(started) -> Tree:
     tree, process = started
     assert process.wait() == 0, tree.failure((tree.folder / "output").read_text())
     return tree
+
+
+@pytest.fixture(scope="session")
+def every(finished) -> Tree:
+    """The same tree with every recipe's table, in one run: models and text that recipes share are there already."""
+    code, text = finished.snakemake("--cores", "2", *tables(finished), *SMOKE)
+    assert code == 0, finished.failure(text)
+    return finished
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,19 @@
 """Dry runs: every target at every scale, and wrong configurations refused with the field and its value."""
 
 import re
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tree import TABLE
+import typer
+import yaml
+from tree import ROOT, TABLE
 
-from galley.recipe import read_plan_of, recipe_names
+from galley import cost
+from galley.cli import app, spread
+from galley.plan import read_plan_of
+from galley.recipe import SCALES, recipe_names
+from galley.stage import stages_of
 
 pytestmark = pytest.mark.workflow
 CERTIFICATE = "results/certificate_mha2mla.html"
@@ -17,7 +24,7 @@ def counts(text):
     return {rule: int(n) for rule, n in re.findall(r"^(\w+)\s+(\d+)\s*$", text, flags=re.MULTILINE)}
 
 
-SCALES = ("smoke", "laptop", "paper")
+NAMES = recipe_names(ROOT / "recipes")
 WRONG = {
     "scael=smoke": ["scael", "scale", "known keys"],
     "scale=huge": ["scale", "'huge'", "smoke, laptop, paper"],
@@ -27,9 +34,11 @@ WRONG = {
     "device=tpu": ["device", "'tpu'", "auto, cpu, cuda"],
     "mirror=/no/such/folder": ["mirror", "'/no/such/folder'", "not a folder"],
 }
+SEEDED = "seeds=2"
 RUNS = [
-    *((TABLE, CERTIFICATE, "all", "--config", f"scale={scale}") for scale in SCALES),
-    *((target, "--config", "scale=smoke") for target in (TABLE, CERTIFICATE)),
+    *((f"results/table_{name}.csv", "--config", f"scale={scale}") for name in NAMES for scale in SCALES),
+    *(("-p", TABLE, CERTIFICATE, "all", "--config", f"scale={scale}", SEEDED) for scale in SCALES),
+    *((target, "--config", "scale=smoke") for target in (CERTIFICATE,)),
     *(("all", "--config", setting) for setting in WRONG),
 ]
 
@@ -42,22 +51,40 @@ def answers(clone):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_target_at_every_scale(clone, answers, scale):
-    code, text = answers[(TABLE, CERTIFICATE, "all", "--config", f"scale={scale}")]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_s_plan_lists_the_jobs_that_its_table_takes(answers, name, scale):
+    code, text = answers[(f"results/table_{name}.csv", "--config", f"scale={scale}")]
     assert code == 0, text
-    names = recipe_names(clone.folder / "recipes")
-    plans = {name: read_plan_of(name, scale, folder=clone.folder / "recipes") for name in names}
-    models = {name: spec for plan in plans.values() for name, spec in plan.models.items()}
+    plan = read_plan_of(name, scale, folder=ROOT / "recipes")
+    assert counts(text) == {**(jobs := cost.jobs(plan, stages_of(name))), "total": sum(jobs.values())}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_target_at_every_scale_with_commands_that_resolve_the_plan(clone, answers, scale):
+    """What each job would run is a command that there is, with options that it takes and a plan that it can read."""
+    code, text = answers[("-p", TABLE, CERTIFICATE, "all", "--config", f"scale={scale}", SEEDED)]
+    assert code == 0, text
     found = counts(text)
-    assert found["table"] == len(names) >= 2 and found["all"] == 1, text
-    assert found["mha2mla_arms"] == len(plans["mha2mla"].models) * plans["mha2mla"].shards
-    fourier = plans["fourier_attention"]
-    assert found["fourier_attention_needles"] == len(fourier.models) * fourier.shards
-    assert found["codeseq_induce" if scale != "paper" else "codeseq_tune"] == plans["codeseq"].shards * max(1, len(plans["codeseq"].models))
-    assert found["case2code_sequences"] == plans["case2code"].sequences.shards and found["case2code_synthesize"] == 1
-    assert found["unitcoder_pipeline"] == 1 and found.get("unitcoder_tuning", 0) == len(plans["unitcoder"].models)
-    assert found.get("train_scratch_model", 0) == sum(m.kind == "scratch" for m in models.values())
-    assert found.get("prepare_model", 0) == sum(m.kind != "scratch" for m in models.values())
+    assert found["table"] == len(NAMES) >= 2 and found["all"] == 1
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^(?:Shell command:|) *(galley .*?) &> ", text, flags=re.MULTILINE)]
+    assert len(commands) == found["total"] - found["all"]
+    trained = set()
+    for words in commands:
+        options = parsed(words)
+        recipe = options.get("recipe") or words[0].replace("-", "_")
+        if recipe in NAMES and words[0] != "table":
+            read_plan_of(recipe, options["scale"], folder=ROOT / "recipes", seeds=options.get("seeds"), effort=options.get("effort") or 1)
+            trained |= {recipe} if options.get("seeds") == 2 else set()
+    assert trained == {name for name in NAMES if stages_of(name).trains}
+
+
+def parsed(words):
+    """Return the options of a command line as its command reads them; a usage error fails the test."""
+    command, context = typer.main.get_command(app), None
+    while hasattr(command, "commands"):
+        context = command.make_context(words[0], [], parent=context, resilient_parsing=True)
+        command, words = command.commands[words[0]], words[1:]
+    return command.make_context(command.name, spread(words), parent=context).params
 
 
 @pytest.mark.parametrize("target", [TABLE, CERTIFICATE])
@@ -90,6 +117,22 @@ def test_a_mistake_in_the_recipe_names_file_line_and_field(clone):
     finally:
         path.write_text(kept)
     assert code != 0 and re.search(r"recipe\.yaml:\d+: rope_fracton", text), text
+
+
+def test_a_commit_that_is_pinned_is_taken_by_all_recipes(clone):
+    """Two recipes share a gated model: once it is pinned, the paper scale of both is planned, and neither lacks it."""
+    path = clone.folder / "recipes/revisions.yaml"
+    kept = path.read_text()
+    pin = {"kind": "model", "commit": "0" * 40, "date": "2026-11-30", "by": "test"}
+    try:
+        path.write_text(kept + yaml.safe_dump({"meta-llama/Llama-3.1-8B": pin}))
+        code, text = clone.snakemake("-n", "all", "--config", "scale=paper")
+        plans = {name: read_plan_of(name, "paper", folder=clone.folder / "recipes") for name in NAMES}
+    finally:
+        path.write_text(kept)
+    assert code == 0, text
+    shared = [m.revision for plan in plans.values() for m in plan.models.values() if m.repo == "meta-llama/Llama-3.1-8B"]
+    assert len(shared) >= 2 and set(shared) == {"0" * 40}
 
 
 def test_a_model_s_device_is_the_run_s_choice(clone):

@@ -4,10 +4,12 @@ import subprocess
 from datetime import UTC, datetime
 
 import pytest
-import yaml
 from kubernetes_stand_in import kubernetes_server
 from s3_stand_in import s3_server
 from tree import Tree, arms_inputs, copy_tree, s3_env
+
+from galley import cost
+from galley.plan import read_plan_of
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 TARGET = "results/paper/mha2mla/SmolLM-1B7/arms-0.items.parquet"
@@ -29,11 +31,11 @@ def test_a_pod_gets_the_sources_the_keys_and_the_gpus_of_the_recipe(tmp_path, sh
     assert "/namespaces/galley/" in jobs[0]["path"]
     container = jobs[0]["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "galley:0.1.0"
-    recipe = yaml.safe_load((tree.folder / "recipes/mha2mla/recipe.yaml").read_text())
-    gpus = str(recipe["scales"]["paper"]["models"]["SmolLM-1B7"]["gpus"])
+    model = read_plan_of("mha2mla", "paper", folder=tree.folder / "recipes").models["SmolLM-1B7"]
+    memory = f"{cost.memory_mb(model, copies=6, beside=3000 * (1 + model.gpus))}M"
     for kind in ("requests", "limits"):  # Kubernetes refuses GPUs whose limit is not their request
-        assert container["resources"][kind]["nvidia.com/gpu"] == gpus != "0"
-        assert container["resources"][kind]["memory"] == "160000M"
+        assert container["resources"][kind]["nvidia.com/gpu"] == str(model.gpus) != "0"
+        assert container["resources"][kind]["memory"] == memory
     given = {entry["name"]: entry["valueFrom"]["secretKeyRef"]["key"] for entry in container["env"]}
     assert {"SNAKEMAKE_STORAGE_S3_ACCESS_KEY", "SNAKEMAKE_STORAGE_S3_SECRET_KEY"} <= given.keys()
     command = container["args"][-1]

@@ -13,6 +13,10 @@ import yaml
 from slurm_stand_in import install
 from tree import ROOT, TABLE, Tree, arms_inputs, copy_tree
 
+from galley import cost
+from galley.plan import read_plan_of
+from galley.stage import stages_of
+
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 ONE_SOURCE = "results/sources/longbench_config"
 FAST = ("--seconds-between-status-checks", "1", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5", "--retries", "0")
@@ -49,7 +53,8 @@ def test_the_command_line_wins_over_the_ci_profile(clone):
 
 
 def test_profiles_name_only_rules_that_exist():
-    rules = set(re.findall(r"^rule (\w+):", "\n".join(p.read_text() for p in (ROOT / "rules").glob("*.smk")), flags=re.MULTILINE))
+    text = "\n".join(p.read_text() for p in (ROOT / "rules").glob("*.smk"))
+    rules = set(re.findall(r"^(?:use rule stage as|rule) (\w+)(?: with)?:", text, flags=re.MULTILINE))
     for path in (ROOT / "profiles").glob("*/profile.yaml"):
         profile = yaml.safe_load(path.read_text())
         assert {*profile.get("set-resources", {}), *profile.get("set-threads", {})} <= rules, path
@@ -77,12 +82,13 @@ def test_slurm_is_asked_for_the_gpus_of_the_recipe(slurm):
     code, text = tree.snakemake("--config", "scale=paper", *command)
     assert code != 0 and "QOSMaxSubmitJobPerUserLimit" in text, text
     (call,) = submissions(state)
-    recipe = yaml.safe_load((tree.folder / "recipes/mha2mla/recipe.yaml").read_text())
-    gpus = recipe["scales"]["paper"]["models"]["SmolLM-1B7"]["gpus"]
-    assert f"--gpus={gpus}" in call and gpus > 1
+    plan = read_plan_of("mha2mla", "paper", folder=tree.folder / "recipes")
+    model = plan.models["SmolLM-1B7"]
+    assert f"--gpus={model.gpus}" in call and model.gpus > 1
     assert "--nodes=1" in call and "--cpus-per-task=8" in call
     assert not any(word.startswith("--ntasks-per-gpu") for word in call)
-    assert call[call.index("--mem") + 1] == "160000" and call[call.index("-t") + 1] == str(48 * 60)
+    assert call[call.index("--mem") + 1] == str(cost.memory_mb(model, copies=6, beside=3000 * (1 + model.gpus)))
+    assert call[call.index("-t") + 1] == str(cost.minutes(stages_of("mha2mla")["arms"], plan, model="SmolLM-1B7", least=120))
 
 
 def test_a_cancelled_slurm_run_takes_its_jobs_along(slurm):

@@ -11,6 +11,7 @@ from tree import SMOKE, TABLE, copy_tree
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 RUN = ("--cores", "2", TABLE, *SMOKE)
+FINISHED = "results/smoke/mha2mla/scratch-tiny/state/*/*.json"
 MADE = ("table_mha2mla.csv", "claims_mha2mla.csv", "table_mha2mla.md", "table_mha2mla.tex", "table_mha2mla.html")
 
 
@@ -35,7 +36,7 @@ def upstream_of(whole, tree):
         shutil.copytree(whole.folder / "results" / part, tree.folder / "results" / part)
     run = "results/smoke/mha2mla/scratch-tiny"
     (tree.folder / run).mkdir(parents=True)
-    for name in ("norms.safetensors", "structure.items.parquet", "structure.runs.csv"):
+    for name in ("norms.safetensors", "inspect.items.parquet", "inspect.runs.csv"):
         shutil.copy2(whole.folder / run / name, tree.folder / run / name)
     return tree
 
@@ -43,9 +44,9 @@ def upstream_of(whole, tree):
 def test_a_killed_run_goes_on_to_the_same_bytes(finished, tmp_path, shared):
     tree = upstream_of(finished, copy_tree(tmp_path / "killed", tiny=True, shared=shared))
     # In the middle of a shard: an arm is finished, its shard is not.
-    assert kill_when(tree, "results/smoke/mha2mla/scratch-tiny/state/*/*/run.json"), "it ended before it could be killed"
+    assert kill_when(tree, FINISHED), "it ended before it could be killed"
     assert not (tree.folder / TABLE).exists()
-    arms = {p: p.stat().st_mtime_ns for p in tree.folder.glob("results/smoke/mha2mla/scratch-tiny/state/*/*/run.json")}
+    arms = {p: p.stat().st_mtime_ns for p in tree.folder.glob(FINISHED)}
     base = tree.folder / "results/smoke/models/scratch-tiny/config.json"
     trained = base.stat().st_mtime_ns
     code, text = tree.snakemake("--unlock", *RUN)

@@ -9,7 +9,7 @@ Source: ours.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,6 @@ class HubData(Strict):
     blobs: bool = Field(default=False, description="text: the column names gzipped files of the software archive")
     file: str = Field(default="", description="archive: its name in the repository")
     licence: str
-    recipes: list[str] = Field(default_factory=list, description="benchmark, archive: the recipes that score it")
     note: str = ""
 
 
@@ -61,18 +60,8 @@ def pinned(name: str, *, recipes: Path) -> tuple[HubData, str]:
         raise GalleyError(f"hub data set is {name!r}; {recipes / FILE} has: {', '.join(known)}")
     commit = revision_of(known[name].repo, read_pins(recipes))
     if commit is None:
-        raise GalleyError(f"{known[name].repo} has no commit in {recipes / 'revisions.yaml'}; run `galley pin mha2mla`, which asks the hub")
+        raise GalleyError(f"{known[name].repo} has no commit in {recipes / 'revisions.yaml'}; run `galley pin` for its recipe")
     return known[name], commit
-
-
-def hub_data_of(recipe: str, mixture: Iterable[str], *, recipes: Path) -> list[str]:
-    """Return the repositories of a recipe's mixture and benchmarks, each once."""
-    known = read_hub_data(recipes)
-    unknown = [name for name in mixture if name not in known]
-    if unknown:
-        raise GalleyError(f"corpus.mixture has {unknown[0]!r}; {recipes / FILE} has: {', '.join(known)}")
-    wanted = [known[name].repo for name in mixture] + [data.repo for data in known.values() if recipe in data.recipes]
-    return list(dict.fromkeys(wanted))
 
 
 class Rows:

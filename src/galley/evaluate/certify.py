@@ -21,14 +21,16 @@ from lm_eval.api.model import LM
 from galley.artifact import GalleyError
 from galley.data import benchmarks as readers
 from galley.data.corpus import folder_documents, pydoc_documents
-from galley.evaluate import commonsense, longbench_metrics
+from galley.evaluate import commonsense
 from galley.evaluate.certificates import COLUMNS, write_table
 from galley.evaluate.certificates import not_run as _absent
 from galley.evaluate.certificates import row as _row
-from galley.evaluate.certify_haystacks import certify_haystacks
 from galley.evaluate.code.certify import certify_code
-from galley.evaluate.likelihood import heldout_windows, score_windows
-from galley.evaluate.needle import evaluate_needles
+from galley.evaluate.likelihood import heldout_windows
+from galley.evaluate.long import longbench_metrics
+from galley.evaluate.long.certify import certify_haystacks
+from galley.evaluate.long.needle import evaluate_needles
+from galley.models.likelihood import score_windows
 from galley.models.scratch import build_llama, train_tokenizer
 
 CODE_LIMIT = 8  # tasks per code benchmark here; `galley code-certify` runs all of them

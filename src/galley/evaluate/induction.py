@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError
+from galley.models.answers import Encoded, SftExample, answer_targets, encode, pad_rows
 from galley.stats import derangement
-from galley.train.sft import Encoded, SftExample, answer_targets, encode, pad_rows
 
 Array = NDArray[np.float64]
 

@@ -6,15 +6,14 @@ Source: ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from galley.artifact import GalleyError
-from galley.data.revisions import read_pins, revision_of
-from galley.recipe import Strict
+from galley.recipe import COST, Strict
 
+TEXTS = ("shakespeare", "paul_graham_essays")  # the sources of text that `prepare-corpus` is given
 FIELD_OF = {"scratch": "scratch", "wheel": "source", "hub": "repo"}  # what a model of each kind needs
 
 
@@ -47,10 +46,10 @@ class Model(Strict):
     revision: str | None = Field(default=None, description="hub commit, 40 hex digits, for kind hub")
     scratch: ScratchModel | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
-    gpus: int = Field(default=0, ge=0)
-    gated: bool = Field(default=False, description="the hub asks for its licence to be accepted first")
-    gpu_hours: float = Field(default=0, ge=0, description="rough cost of one arm's fine-tuning")
-    params_m: float = Field(gt=0, description="parameters in millions, for the plan")
+    gpus: Annotated[int, COST] = Field(default=0, ge=0)
+    gated: Annotated[bool, COST] = Field(default=False, description="the hub asks for its licence to be accepted first")
+    gpu_hours: Annotated[float, COST] = Field(default=0, ge=0, description="rough cost of one unit of its longest stage: an arm, a prompt")
+    params_m: Annotated[float, COST] = Field(gt=0, description="parameters in millions, for the plan")
     tokens_per_step: int | None = Field(
         default=None, description="global batch of the fine-tuning, in tokens; default: batch_size x seq_len"
     )
@@ -68,6 +67,7 @@ class Model(Strict):
 class CorpusPlan(Strict):
     """Bytes taken from each source of text, and a mixture of hub data sets by weight."""
 
+    name: str = Field(default="corpus", pattern=r"^corpus[a-z0-9_-]*$", description="its folder; recipes that name the same one share it")
     max_bytes: dict[str, int] = Field(default_factory=dict)
     mixture: dict[str, float] = Field(default_factory=dict, description="name in recipes/datasets.yaml -> its share of the bytes")
     mixture_bytes: int = Field(default=0, ge=0, description="bytes of the mixture, over all splits")
@@ -80,15 +80,6 @@ class CorpusPlan(Strict):
         if any(weight <= 0 for weight in self.mixture.values()):
             raise ValueError("mixture: every weight must be above 0; leave the others out")
         return self
-
-
-def with_revisions(models: Mapping[str, Model], recipes: Path) -> dict[str, Model]:
-    """Return the models with the commits of recipes/revisions.yaml, where the recipe itself names none."""
-    pins = read_pins(recipes)
-    return {
-        name: model.model_copy(update={"revision": revision_of(model.repo, pins)}) if model.repo and model.revision is None else model
-        for name, model in models.items()
-    }
 
 
 def spec_of(models: Mapping[str, Model], name: str) -> Model:

@@ -1,22 +1,29 @@
 """Claims as data: what a paper says, the rows that test it, the margin with its reason, the controls.
 
-A claim without a margin's reason is refused. Every claim names controls, broken variants that must flip it.
+A claim without a margin's reason is refused. Every claim names controls, broken variants that must flip it. A file has `defaults`,
+which its claims take unless they say otherwise, and `claims`; an entry of these with `claims` of its own is a group, with defaults
+of its own. What every side of a claim shares is said once, in the claim's or a group's `rows`.
 
 Source: ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from galley.artifact import GalleyError
-from galley.recipe import Scale, Strict
+from galley.recipe import Scale, Strict, line_of, merge
+from galley.tables.declared import Loc, read_yaml, refusal
 
+# Merged key by key over a default; any other key is replaced whole, so that a margin never borrows another one's reason.
+MERGED = ("rows", "lhs", "rhs")
+OWN = ("id", "statement")  # never a default: with them a claim can be read where it stands
 Kind = Literal["structural", "order", "equivalence", "non_inferiority", "trend", "value"]
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "proxy_agrees", "proxy_disagrees", "not_run")
 
@@ -97,34 +104,97 @@ class Claim(Strict):
         return self
 
 
+class Part(BaseModel):
+    """A claim, a group or defaults as they are written: whether a claim is whole is seen when its defaults are in it."""
+
+    model_config = ConfigDict(extra="allow")
+    rows: dict[str, Any] | None = None
+
+    def said(self) -> dict[str, Any]:
+        """Return what is written."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Group(Strict):
+    """A claims file, or some of its claims that share defaults of their own."""
+
+    defaults: Part = Part()
+    claims: list[Part]
+
+
 def load_claims(path: Path) -> list[Claim]:
-    """Read a claims file; a GalleyError names file, claim and field."""
-    try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GalleyError(f"no claims at {path}; they live in recipes/<name>/claims.yaml") from None
-    except yaml.YAMLError as error:
-        raise GalleyError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(entries, list):
-        raise GalleyError(f"{path}: expected a list of claims at the top of the file")
-    claims = []
-    for entry in entries:
+    """Read a claims file; a GalleyError names file, line, claim and field."""
+    node, raw = read_yaml(path, what="claims", home="recipes/<name>/claims.yaml")
+    if not isinstance(raw, dict):
+        raise GalleyError(f"{path}: expected a mapping with `claims`, a list, and `defaults`, the keys that they share")
+    claims: list[Claim] = []
+    for entry, nodes in _entries(raw, node, path=path):
         try:
-            claims.append(Claim.model_validate(entry))
+            claims.append(Claim.model_validate(_filled(entry)))
         except ValidationError as error:
-            fault = error.errors()[0]
-            name = entry.get("id", "?") if isinstance(entry, dict) else "?"
-            raise GalleyError(f"{path}: claim {name!r}: {'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {_short(fault)})") from None
-    ids = [claim.id for claim in claims]
-    twice = {name for name in ids if ids.count(name) > 1}
-    if twice:
-        raise GalleyError(f"{path}: claim id {min(twice)!r} appears twice")
+            about = f"claim {entry.get('id', '?')!r}"
+            raise refusal(error, kind=Claim, path=path, line_of=lambda loc, nodes=nodes: _line_in(nodes, loc), about=about) from None  # type: ignore[misc]
+        if claims[-1].id in {claim.id for claim in claims[:-1]}:
+            raise GalleyError(f"{path}:{_line_in(nodes, ('id',))}: claim id {claims[-1].id!r} appears twice; give one another id")
     return claims
 
 
-def _short(fault: Any) -> str:
-    text = repr(fault.get("input"))
-    return text if len(text) <= 60 else f"{text[:57]}..."
+Nodes = tuple[yaml.Node | None, ...]
+
+
+def _entries(
+    raw: Any, node: yaml.Node | None, *, path: Path, above: Mapping[str, Any] | None = None, over: Nodes = ()
+) -> Iterator[tuple[dict[str, Any], Nodes]]:
+    """Yield each claim with its defaults, and the nodes that its keys may come from, its own first."""
+    try:
+        group = Group.model_validate(raw)
+    except ValidationError as error:
+        first = node.start_mark.line + 1 if node else None
+        raise refusal(error, kind=Group, path=path, line_of=lambda loc: line_of(node, loc) or first) from None
+    own, entries = _child(node, "defaults"), _child(node, "claims")
+    shared = group.defaults.said()
+    for key in OWN:
+        if key in shared:
+            raise GalleyError(f"{path}:{line_of(own, (key,))}: defaults have {key!r}, which is each claim's own; write it in the claim")
+    defaults, nodes = _over(above or {}, shared), (own, *over)
+    for place, entry in enumerate(part.said() for part in group.claims):
+        mine = entries.value[place] if isinstance(entries, yaml.SequenceNode) else None
+        if "claims" in entry:
+            yield from _entries(entry, mine, path=path, above=defaults, over=nodes)
+        else:
+            yield _over(defaults, entry), (mine, *nodes)
+
+
+def _over(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry with the defaults that it does not replace."""
+    merged = {key: merge(defaults[key], entry[key]) for key in MERGED if key in defaults and key in entry}
+    return {**defaults, **entry, **merged}
+
+
+def _filled(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a claim in full: each of its sides, and of its controls', has what `rows` says and the side does not."""
+    return _sides({key: value for key, value in entry.items() if key != "rows"}, entry.get("rows") or {})
+
+
+def _sides(part: Any, shared: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    full = {key: merge(shared, part[key]) for key in ("lhs", "rhs", "rows") if isinstance(part.get(key), dict)}
+    full |= {key: [_sides(one, shared) for one in part[key]] for key in ("points", "controls") if isinstance(part.get(key), list)}
+    return {**part, **full}
+
+
+def _line_in(nodes: Nodes, loc: Loc) -> int | None:
+    """Return the line that says a field of a claim: its own, else a default's, else what its sides share, else the claim's."""
+    shared = ("rows", loc[-1]) if len(loc) > 1 and loc[-2] in ("lhs", "rhs", "rows") else loc
+    found = (line_of(node, path) for path in (loc, shared) for node in nodes)
+    return next((line for line in found if line), nodes[0].start_mark.line + 1 if nodes[0] else None)
+
+
+def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    """Return the node of a mapping's value."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for name, value in pairs if name.value == key), None)
 
 
 def check_file(claims_csv: Path, claims_yaml: Path, scale: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures, pure functions of the items: recovered fraction over steps, and needles over length and depth.
+"""Figures, pure functions of the items, as a recipe declares them in its figures.yaml: curves with bands, heat maps.
 
 Source: ours. Vector files without dates, so that the same rows are the same bytes. Figures are made without pyplot, whose
 windows and widgets would be imported for nothing.
@@ -7,55 +7,129 @@ windows and widgets would be imported for nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
-from galley.artifact import atomic_dir
+from galley.artifact import GalleyError, atomic_dir
+from galley.recipe import Strict, line_of
+from galley.tables.declared import read_yaml, refusal
+from galley.tables.metrics import Metric
 from galley.tables.rows import read_items
 
 matplotlib.rcParams.update({"svg.hashsalt": "galley", "font.family": "DejaVu Sans", "font.size": 9})
 
 
-def draw_figures(items: list[Path], *, out: Path) -> None:
-    """Write recovered_fraction.svg and needles.svg, each if there are rows for it."""
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"a pattern has one group, the number, such as 'step=(\\d+)'; this one has {groups}")
+    return pattern
+
+
+class Axis(Strict):
+    """A number that stands in the text of a column."""
+
+    column: Literal["setting", "item_id"]
+    pattern: Annotated[str, AfterValidator(_one_group)] = Field(description="a regular expression whose one group is the number")
+    label: str
+
+
+class Drawn(Strict):
+    """What every figure says: whose rows, and what their score is called. Each model has a file of its own."""
+
+    metric: str
+    benchmarks: list[str] = Field(default_factory=list, description="none: any")
+    label: str = Field(description="what the score is")
+    x: Axis
+
+
+class Curves(Drawn):
+    """The mean over seeds along x, one line a method; a band from the lowest to the highest seed."""
+
+    kind: Literal["curves"]
+    line: str = Field(default="(?!)", description="a pattern in the setting that tells two lines of one method apart")
+    level: float | None = Field(default=None, description="a dotted line to compare with")
+
+
+class HeatMaps(Drawn):
+    """One map a method over x and y, brighter where the score is better; colours from 0 to the largest score, at least 1."""
+
+    kind: Literal["heat_maps"]
+    y: Axis
+
+
+Declared = Annotated[Curves | HeatMaps, Field(discriminator="kind")]
+Figures = dict[str, Declared]
+KINDS = ("curves", "heat_maps")
+
+
+def load_figures(path: Path) -> Figures:
+    """Read a recipe's figures, none without a file; a GalleyError names file, line and field."""
+    if not Path(path).exists():
+        return {}
+    node, raw = read_yaml(path, what="figures", home="recipes/<name>/figures.yaml")
+    try:
+        return TypeAdapter(Figures).validate_python(raw)
+    except ValidationError as error:
+        raise refusal(error, kind=Figures, path=path, line_of=lambda loc: line_of(node, loc), tags=KINDS) from None
+
+
+def draw_figures(items: list[Path], *, figures: Path, metrics: Mapping[str, Metric], out: Path) -> None:
+    """Write <name>_<model>.svg of each figure and model that there are rows for."""
+    declared = load_figures(figures)
+    for name, figure in declared.items():
+        if figure.metric not in metrics:
+            raise GalleyError(
+                f"{figures}: {name}.metric is {figure.metric!r}, which recipes/metrics.yaml does not declare; declare it there"
+            )
     rows = read_items(items)
     rows = rows[rows["status"] == "ok"]
     with atomic_dir(out) as part:
         for model, mine in rows.groupby("model"):
-            _curves(mine, part / f"recovered_fraction_{model}.svg")
-            _needles(mine, part / f"needles_{model}.svg", benchmarks=("needle", "niah"), metric="answer_nll", label="answer nats/token")
-            _needles(mine, part / f"needlebench_{model}.svg", benchmarks=("needlebench",), metric="needlebench_score", label="score")
+            for name, figure in declared.items():
+                drawn = _draw(figure, mine, metrics[figure.metric])
+                if drawn:
+                    drawn.savefig(part / f"{name}_{model}.svg", metadata={"Date": None}, bbox_inches="tight")
 
 
-def _curves(rows: pd.DataFrame, path: Path) -> None:
-    """Draw the mean over seeds of the recovered fraction at each step, one line per arm."""
-    rows = rows[(rows["metric"] == "recovered_fraction") & rows["setting"].str.contains("step=")].copy()
+def _draw(figure: Curves | HeatMaps, rows: pd.DataFrame, metric: Metric) -> Figure | None:
+    """Draw one model's figure; None without rows."""
+    rows = rows[(rows["metric"] == figure.metric) & (rows["benchmark"].isin(figure.benchmarks) | (not figure.benchmarks))].copy()
+    for name in ("x", "y") if isinstance(figure, HeatMaps) else ("x",):
+        axis: Axis = getattr(figure, name)
+        rows[name] = rows[axis.column].str.extract(axis.pattern)[0].astype(float)
+        rows = rows[rows[name].notna()]
     if rows.empty:
-        return
-    rows["step"] = rows["setting"].str.extract(r"step=(\d+)")[0].astype(int)
-    rows["arm"] = rows["method"] + rows["setting"].map(lambda s: f" {m[0]}" if (m := re.search(r"d_kv=\d+", s)) else "")
+        return None
+    return _heat_maps(figure, rows, reverse=metric.better == "lower") if isinstance(figure, HeatMaps) else _curves(figure, rows)
+
+
+def _curves(curves: Curves, rows: pd.DataFrame) -> Figure:
+    lines = rows["method"] + rows["setting"].map(lambda s: f" {m[0]}" if (m := re.search(curves.line, s)) else "")
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
-    for arm, mine in rows.groupby("arm"):
-        curve = mine.groupby("step")["score"]
-        axes.plot(curve.mean().index, curve.mean(), marker="o", markersize=3, label=arm)
+    for line, mine in rows.groupby(lines):
+        curve = mine.groupby("x")["score"]
+        axes.plot(curve.mean().index, curve.mean(), marker="o", markersize=3, label=line)
         if mine["seed"].nunique() > 1:
             axes.fill_between(curve.min().index, curve.min(), curve.max(), alpha=0.15)
-    axes.axhline(1, color="grey", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="fine-tuning step", ylabel="recovered fraction of the loss gap")
+    if curves.level is not None:
+        axes.axhline(curves.level, color="grey", linewidth=0.8, linestyle=":")
+    axes.set(xlabel=curves.x.label, ylabel=curves.label)
     axes.legend(fontsize=7, frameon=False)
-    _save(figure, path)
+    return figure
 
 
-def _needles(rows: pd.DataFrame, path: Path, *, benchmarks: tuple[str, ...], metric: str, label: str) -> None:
-    """Draw one heat map per method over length and depth, darker where more is read."""
-    rows = rows[rows["benchmark"].isin(benchmarks) & (rows["metric"] == metric)].copy()
-    if rows.empty:
-        return
-    rows[["length", "depth"]] = rows["item_id"].str.extract(r"len=(\d+),depth=([\d.]+)").astype(float)
+def _heat_maps(maps: HeatMaps, rows: pd.DataFrame, *, reverse: bool) -> Figure:
     methods = sorted(rows["method"].unique())
     across = min(len(methods), 6)
     down = -(-len(methods) // across)
@@ -64,20 +138,20 @@ def _needles(rows: pd.DataFrame, path: Path, *, benchmarks: tuple[str, ...], met
     for ax in axes.flat[len(methods) :]:
         ax.set_visible(False)
     for ax, method in zip(axes.flat, methods, strict=False):
-        grid = rows[rows["method"] == method].pivot_table(index="depth", columns="length", values="score")
+        grid = rows[rows["method"] == method].pivot_table(index="y", columns="x", values="score")
         image = ax.imshow(
             grid.to_numpy(),
             aspect="auto",
-            cmap="viridis_r" if metric == "answer_nll" else "viridis",
+            cmap="viridis_r" if reverse else "viridis",
             vmin=0,
             vmax=max(1.0, rows["score"].max()),
         )
-        ax.set(title=method, xlabel="tokens", ylabel="depth")
-        ax.set_xticks(range(len(grid.columns)), [f"{c:.0f}" for c in grid.columns])
-        ax.set_yticks(range(len(grid.index)), [f"{d:g}" for d in grid.index])
-    figure.colorbar(image, ax=axes.ravel().tolist(), label=label)
-    _save(figure, path)
+        ax.set(title=method, xlabel=maps.x.label, ylabel=maps.y.label)
+        ax.set_xticks(range(len(grid.columns)), [_tick(x) for x in grid.columns])
+        ax.set_yticks(range(len(grid.index)), [_tick(y) for y in grid.index])
+    figure.colorbar(image, ax=axes.ravel().tolist(), label=maps.label)
+    return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+def _tick(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() else f"{value:g}"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from galley.artifact import GalleyError
-from galley.recipe import Strict
+from galley.recipe import Strict, line_of
+from galley.tables.declared import read_yaml, refusal
 
 
 class Metric(Strict):
@@ -23,6 +23,7 @@ class Metric(Strict):
     unit: str = Field(min_length=1)
     better: Literal["lower", "higher", "neither"]
     what: str = Field(min_length=1)
+    kind: Literal["mean", "rate"] = Field(default="mean", description="rate: of items that are hits (1) or misses (0): Wilson's interval")
     role: Literal["result", "check"] = Field(default="result", description="check: listed with the claims, not in the paper-form table")
 
     @property
@@ -31,17 +32,16 @@ class Metric(Strict):
         return {"higher": True, "lower": False, "neither": None}[self.better]
 
 
-def load_metrics(path: Path) -> dict[str, Metric]:
-    """Read the metrics' registry; a GalleyError names file, metric and field."""
+Metrics = dict[str, Metric]
+
+
+def load_metrics(path: Path) -> Metrics:
+    """Read the metrics' registry; a GalleyError names file, line, metric and field."""
+    node, raw = read_yaml(path, what="registry of metrics", home="recipes/metrics.yaml")
     try:
-        return TypeAdapter(dict[str, Metric]).validate_python(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise GalleyError(f"no registry of metrics at {path}") from None
-    except yaml.YAMLError as error:
-        raise GalleyError(f"{path}: not valid YAML: {error}") from None
+        return TypeAdapter(Metrics).validate_python(raw)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise GalleyError(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+        raise refusal(error, kind=Metrics, path=path, line_of=lambda loc: line_of(node, loc)) from None
 
 
 def check_metrics(rows: pd.DataFrame, metrics: Mapping[str, Metric], *, path: Path) -> None:

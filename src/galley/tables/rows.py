@@ -20,7 +20,7 @@ ITEM_COLUMNS = [
     "status", "reason", "run_id", "backend", "device",
 ]  # fmt: skip
 RUN_COLUMNS = [
-    "run_id", "paper", "scale", "stage", "model", "method", "setting", "seed", "wall_s", "cpu_s", "peak_rss_mib",
+    "run_id", "paper", "scale", "stage", "unit", "model", "method", "setting", "seed", "wall_s", "cpu_s", "peak_rss_mib",
     "threads", "device", "tokens",
 ]  # fmt: skip
 STATUSES = {"ok", "not_run", "truncated", "parse_failed", "timeout", "failed"}
@@ -47,7 +47,7 @@ def check_items(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(keys, kind="stable").reset_index(drop=True)
 
 
-def item_frame(rows: Sequence[Mapping[str, Any]], **common: Any) -> pd.DataFrame:
+def item_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame, **common: Any) -> pd.DataFrame:
     """Return item rows as a frame: what a row leaves out is a plain ok row of seed 0, and `common` is the same in all."""
     frame = pd.DataFrame(rows)
     defaults = {"unit": "", "item_id": "all", "weight": 1.0, "status": "ok", "reason": "", "setting": "", "seed": 0}

@@ -58,7 +58,8 @@ def build_table(
     items: pd.DataFrame, judged: pd.DataFrame, claims: list[Claim], paper: pd.DataFrame, metrics: Mapping[str, Metric]
 ) -> pd.DataFrame:
     """Return one row per (model, method, setting, metric), then the paper's numbers that we did not run."""
-    rows = [_row(dict(zip(KEYS, key, strict=True)), group) for key, group in items.groupby(KEYS, sort=True, dropna=False)]
+    groups = ((dict(zip(KEYS, key, strict=True)), group) for key, group in items.groupby(KEYS, sort=True, dropna=False))
+    rows = [_row(key, group, metrics[key["metric"]]) for key, group in groups]
     verdicts = dict(zip(judged["claim_id"], judged["verdict"], strict=True))
     for row in rows:
         mine = [claim.id for claim in claims if _about(claim, row)]
@@ -68,7 +69,7 @@ def build_table(
     scale = items["scale"].iloc[0]
     name = items["paper"].iloc[0]
     for value in paper.to_dict("records"):
-        key = paper_key(value)
+        key = tuple(value[column] for column in KEYS[2:])
         if key in ours:
             ours[key] |= {"reported": float(value["value"]), "reported_source": value["source"]}
             continue
@@ -81,13 +82,6 @@ def build_table(
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
-def paper_key(value: dict) -> tuple[str, str, str, str, str]:
-    """Return a paper row's key in our names: Table 4 calls its methods settings."""
-    if value["table"] == "T4":
-        return (value["model"], value["setting"], "", "params", value["metric"])
-    return (value["model"], value["method"], value["setting"], value["benchmark"], value["metric"])
-
-
 def _about(claim: Claim, row: dict) -> bool:
     sides = [side for side in (claim.lhs, claim.rhs, *(p.rows for p in claim.points or ())) if side is not None]
     return any(
@@ -97,8 +91,11 @@ def _about(claim: Claim, row: dict) -> bool:
     )  # fmt: skip
 
 
-def _row(key: dict, group: pd.DataFrame) -> dict:
-    """Return the estimate of one number: seeds averaged within items, then the weighted mean."""
+def _row(key: dict, group: pd.DataFrame, metric: Metric) -> dict:
+    """Return the estimate of one number: seeds averaged within items, then the weighted mean.
+
+    The item `all` is a total over others, hence no hit or miss of a rate.
+    """
     good = group[group["status"] == "ok"]
     row = {**key, "run_ids": " ".join(sorted(set(group["run_id"]))),
            "backend": group["backend"].iloc[0], "device": group["device"].iloc[0]}  # fmt: skip
@@ -107,19 +104,19 @@ def _row(key: dict, group: pd.DataFrame) -> dict:
     scores = good.pivot(index="seed", columns="item_id", values="score").dropna(axis=1)
     weights = good.groupby("item_id")["weight"].first().loc[scores.columns]
     seed = zlib.crc32(" ".join(str(v) for v in key.values()).encode())
-    e = estimate(scores.to_numpy(float), weights.to_numpy(float), metric=key["metric"], seed=seed)
+    e = estimate(scores.to_numpy(float), weights.to_numpy(float), rate=metric.kind == "rate" and "all" not in scores, seed=seed)
     dropped = good["item_id"].nunique() - scores.shape[1]
     return {**row, "value": e.value, "ci_low": e.low, "ci_high": e.high, "ci_method": e.method, "n_items": e.n_items, "n_seeds": e.n_seeds,
             "status": "ok", "reason": f"{dropped} items are not in every seed" if dropped else ""}  # fmt: skip
 
 
-def estimate(scores: np.ndarray, weights: np.ndarray, *, metric: str, seed: int) -> Estimate:
+def estimate(scores: np.ndarray, weights: np.ndarray, *, rate: bool, seed: int) -> Estimate:
     """Estimate one number from scores (seeds, items): Wilson's interval for a rate of hits, else the bootstrap.
 
     A bootstrap of ten misses in ten has no width at all; Wilson's interval knows that ten items are few.
     """
     hits = scores[0].sum()
-    if metric.startswith("acc") and len(scores) == 1 and np.isin(scores, (0, 1)).all() and np.ptp(weights) == 0:
+    if rate and len(scores) == 1 and np.isin(scores, (0, 1)).all() and np.ptp(weights) == 0:
         n = scores.shape[1]
         low, high = wilson(int(hits), n)
         return Estimate(float(hits / n), low, high, "Wilson, one training run", n, 1)

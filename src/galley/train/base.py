@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from galley.artifact import GalleyError
+from galley.data.places import PLACES
 from galley.data.sources import load_sources
 from galley.models.spec import Model, spec_of
 
 
 def train_scratch_base(model_name: str, *, corpus: Path, out: Path, models: Mapping[str, Model], seed: int) -> None:
     """Train the smoke scale's base model on the corpus's train split."""
-    from galley.evaluate.ruler_texts import PLACES
     from galley.train.pretrain import pretrain_scratch
 
     spec = spec_of(models, model_name)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from galley.artifact import progress
+from galley.progress import progress
 from galley.train.packing import batch
 
 

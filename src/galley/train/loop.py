@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, digest, progress
+from galley.artifact import GalleyError, digest
+from galley.progress import progress
 from galley.train.loss import next_token_loss
 from galley.train.packing import batch
 from galley.train.schedule import warmup_stable_decay

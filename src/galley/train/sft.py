@@ -3,7 +3,7 @@
 Every step's loss is a mean over exactly `answer_tokens` tokens: examples are taken in seeded order until that many are there, and
 what the last one has beyond is masked. So arms of equal settings are equal in answer tokens whatever their answers' lengths.
 Masked tokens contribute exactly nothing: their hidden states never reach the head. The slow twin is cross-entropy over all
-positions with an ignore index. Rows are padded on the right, where a causal model cannot see it, to the longest of a micro-batch.
+positions with an ignore index. Rows are padded to the longest of a micro-batch (galley.models.answers).
 
 Source: ours; training on the answer only follows arXiv:2407.12504 and arXiv:2510.14620.
 """
@@ -13,33 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError, digest
+from galley.models.answers import Rows, SftExample, answer_targets, encode, pad_rows
 from galley.train.loop import Batches, Run, TrainConfig
 from galley.train.loss import head_loss
-
-IGNORE = -100  # a target that is no answer token
-
-
-@dataclass(frozen=True)
-class SftExample:
-    """What is given and what is to be learnt; the end token is added after the answer."""
-
-    prompt: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of prompt, answer and end; the last `answer_tokens` of them are the answer with its end."""
-
-    ids: tuple[int, ...]
-    answer_tokens: int
 
 
 @dataclass(frozen=True)
@@ -63,23 +45,6 @@ class SftConfig:
     seed: int = 0
     trainable: str = "all"
     state_every: int = 100
-
-
-class Rows(NamedTuple):
-    """A micro-batch: ids and targets, (rows, tokens) each, and its tokens and answer tokens without padding."""
-
-    ids: torch.Tensor
-    targets: torch.Tensor
-    tokens: int
-    answer_tokens: int
-
-
-def encode(example: SftExample, tokenizer: PreTrainedTokenizerBase) -> Encoded:
-    """Return an example's tokens; prompt and answer are tokenised apart, so that no token straddles the two."""
-    prompt = tokenizer(example.prompt, add_special_tokens=False)["input_ids"]
-    answer = tokenizer(example.answer, add_special_tokens=False)["input_ids"]
-    start = [] if tokenizer.bos_token_id in (None, tokenizer.eos_token_id) else [tokenizer.bos_token_id]
-    return Encoded((*start, *prompt, *answer, tokenizer.eos_token_id), len(answer) + 1)
 
 
 def train_sft(
@@ -132,26 +97,6 @@ def answer_loss(model: PreTrainedModel, rows: Rows) -> torch.Tensor:
     hidden = model.model(rows.ids.to(model.device), use_cache=False).last_hidden_state
     where, wanted, _ = answer_targets(rows.targets)
     return head_loss(model.lm_head, hidden[:, :-1][where.to(hidden.device)], wanted.to(hidden.device))
-
-
-def answer_targets(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the mask of the positions that predict an answer token (rows, tokens - 1), those tokens, and the row of each."""
-    following = targets[:, 1:]
-    where = following != IGNORE
-    return where, following[where], where.nonzero()[:, 0]
-
-
-def pad_rows(rows: Sequence[Encoded], *, pad: int, keep: Sequence[int] | None = None) -> Rows:
-    """Return a micro-batch padded on the right; `keep` says how many of a row's answer tokens count, from the first."""
-    width = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), width), pad)
-    targets = torch.full((len(rows), width), IGNORE)
-    for i, row in enumerate(rows):
-        count = row.answer_tokens if keep is None else keep[i]
-        start = len(row.ids) - row.answer_tokens
-        ids[i, : len(row.ids)] = torch.tensor(row.ids)
-        targets[i, start : start + count] = torch.tensor(row.ids[start : start + count])
-    return Rows(ids, targets, sum(len(row.ids) for row in rows), int((targets != IGNORE).sum()))
 
 
 def plan_steps(answer_tokens_of: Sequence[int], *, steps: int, answer_tokens: int, seed: int) -> list[list[tuple[int, int]]]:

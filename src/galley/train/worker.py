@@ -14,8 +14,8 @@ import torch
 from transformers import PreTrainedModel
 
 from galley.artifact import atomic_dir, atomic_path
-from galley.evaluate.likelihood import load_windows, score_windows
 from galley.models.device import resolve_device
+from galley.models.likelihood import load_windows, score_windows
 from galley.models.loading import load_model, load_tokenizer
 from galley.train.loop import Run, TrainConfig, packed_batches
 from galley.train.packing import packed

@@ -1,23 +1,68 @@
-"""The recipe's files load, wrong ones are refused by name, and a plan says what it costs."""
+"""The recipe's files load, wrong ones are refused by name, and a plan says what it costs, what it reads and what it lacks."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from galley import cost, plan
 from galley.artifact import GalleyError
-from galley.papers.case2code.cost import describe, missing
-from galley.papers.case2code.plan import Plan, read_plan
+from galley.papers.case2code.cost import gpu_hours, lacks
+from galley.papers.case2code.plan import Plan
+from galley.papers.case2code.stages import stage
 from galley.tables.claims import load_claims
 
 RECIPE = Path("recipes/case2code/recipe.yaml")
+CORPUS = "bigcode/the-stack-dedup"
+
+
+def read_plan(path, scale, **asked):
+    return plan.read_plan(path, scale, model=Plan, **asked)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_the_recipe_loads_and_says_what_it_costs(scale):
     plan = read_plan(RECIPE, scale)
-    text = describe(plan, scale=scale, sources=Path("recipes/sources.yaml"))
-    assert f"case2code at {scale} scale" in text and ("missing:" in text) == bool(missing(plan)) == (scale == "paper")
-    assert plan.stages()[:2] == ["synthesis", "checks"] and len(plan.stages()) == len(set(plan.stages()))
+    text = cost.describe(plan, stage, scale=scale, recipes=Path("recipes"))
+    assert f"case2code at {scale} scale" in text and ("Not there yet" in text) == bool(lacks(plan)) == (scale == "paper")
+    assert all(line in text for line in lacks(plan)) and f"about {plan.functions.limit or 1245:,} functions" in text
+    assert stage.leaves(plan)[:2] == ["synthesize", "check"] and len(stage.leaves(plan)) == len(set(stage.leaves(plan)))
+    assert len(stage.leaves(plan)) == 2 + plan.shards * (1 + len(plan.models))
+
+
+def test_the_queue_is_asked_for_what_the_arms_take():
+    plan = read_plan(RECIPE, "paper")
+    (name, model), least = next(iter(plan.models.items())), 120
+    assert model.gpu_hours == pytest.approx(gpu_hours(plan, model), rel=0.05)
+    assert cost.minutes(stage["tune"], plan, model=name, least=least) == pytest.approx(1.5 * 60 * model.gpu_hours / model.gpus, abs=1)
+
+
+def test_each_stage_declares_its_own_sources_and_only_plans_with_wheels_fetch_some():
+    laptop, paper = read_plan(RECIPE, "laptop"), read_plan(RECIPE, "paper")
+    benchmarks = ["case2code_test", "humaneval", "mbpp", "bigcodebench"]
+    assert stage["synthesize"].sources_of(laptop) == ["algorithms_wheel", *benchmarks]
+    assert stage["synthesize"].sources_of(paper) == stage.sources_of(paper) == benchmarks
+    assert stage.sources_of(read_plan(RECIPE, "smoke")) == ["algorithms_wheel", *benchmarks]
+    assert {name: stage[name].sources_of(laptop) for name in ("check", "sequences", "tune")} == {
+        "check": ["case2code_test"], "sequences": [], "tune": ["case2code_test", "humaneval", "mbpp"]
+    }  # fmt: skip
+
+
+def test_the_hub_corpus_takes_its_commit_from_the_pins_and_a_missing_one_is_asked_for(tmp_path):
+    (tmp_path / "case2code").mkdir()
+    for name in ("case2code/recipe.yaml", "sources.yaml", "datasets.yaml"):
+        shutil.copy(Path("recipes") / name, tmp_path / name)
+    recipe = tmp_path / "case2code/recipe.yaml"
+    bare = read_plan(recipe, "paper")
+    assert cost.repositories(bare, stage, recipes=tmp_path) == (["meta-llama/Meta-Llama-3-8B"], [CORPUS])  # what `galley pin` asks for
+    assert bare.functions.hub.revision is None
+    assert any(text.startswith(f"functions.hub: {CORPUS} has no commit") for text in cost.missing(bare, stage, recipes=tmp_path))
+    pin = f"{CORPUS}: {{kind: dataset, commit: {'a1' * 20}, date: 2026-01-01, by: a test}}\n"
+    (tmp_path / "revisions.yaml").write_text(pin)
+    pinned = read_plan(recipe, "paper")
+    assert pinned.functions.hub.revision == "a1" * 20 and not any(CORPUS in t for t in cost.missing(pinned, stage, recipes=tmp_path))
+    changed = [name for name in ("synthesize", "check", "tune") if stage[name].plan_digest(pinned) != stage[name].plan_digest(bare)]
+    assert changed == ["synthesize"]  # the others follow by its files
 
 
 def test_seeds_and_effort_add_evidence():

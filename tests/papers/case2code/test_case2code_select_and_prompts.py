@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galley.papers.case2code.checks import violations
+from galley.papers.case2code.check import violations
 from galley.papers.case2code.dataset import Item
 from galley.papers.case2code.prompts import LIMIT, answer, call, evaluation_prompt, raw_input, write_prompt
 from galley.papers.case2code.select import Case, Selection, select

@@ -9,13 +9,11 @@ from transformers import PreTrainedTokenizerFast
 
 from galley.artifact import GalleyError
 from galley.models.scratch import build_llama, train_tokenizer
-from galley.papers.case2code import build as stage
-from galley.papers.case2code.build import benchmark_index, build
-from galley.papers.case2code.checks import check_paper
+from galley.papers.case2code import build, check, sequences, tune
+from galley.papers.case2code.build import benchmark_index
 from galley.papers.case2code.dataset import read_samples
 from galley.papers.case2code.plan import Plan
-from galley.papers.case2code.sequences import run_sequences
-from galley.papers.case2code.tune import run_tune
+from galley.papers.case2code.stages import stage
 from galley.tables.rows import read_items
 
 PLAN = {
@@ -24,13 +22,20 @@ PLAN = {
     "inputs": {"cases": 12, "min_hidden": 2},
     "heldout": 0.3,
     "sequences": {"held_out": 6, "shown": [2, 7], "steps": 2, "answer_tokens": 30, "lr": 1e-3, "weight_decay": 0.1,
-                  "control_seeds": 1, "shards": 2},
+                  "control_seeds": 1},
     "tuning": {"steps": 2, "answer_tokens": 20, "lr": 1e-3, "batch_size": 4, "max_tokens": 1500, "dtype": "float32",
-               "arms": ["own", "shuffled", "none"], "control_seeds": 1, "heldout_items": 4, "benchmark_items": 2, "shards": 2},
+               "arms": ["own", "shuffled", "none"], "control_seeds": 1, "heldout_items": 4, "benchmark_items": 2},
     "zero_shot": {"tasks": 2, "max_new_tokens": 4, "batch_size": 2, "after": True},
     "seeds": 2,
+    "shards": 2,
 }  # fmt: skip
 BODIES = ["n * {i} + 1", "n ** 2 - {i}", "str(n) * {i}", "[n] * {i}", "n % ({i} + 2)", "(n, {i})", "max(n, {i}) - n", "{{'v': n + {i}}}"]
+
+
+def run(name, out, *, plan=PLAN, model="none", shard=None, **options):
+    """Run a stage as its command does, by a plan and on a shard; the options that are not given are the command's own."""
+    job = stage[name].job(Plan.model_validate(plan), scale="smoke", out=out, model=model, shard=shard)
+    stage[name].run(job, **options)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,7 @@ def folder(tmp_path_factory, request):
         for i in (1, 2)
     ]  # fmt: skip
     (root / "sources/case2code_test/test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    build(out=root / "out", sources=root / "sources", plan=Plan.model_validate(PLAN), scale="smoke")
+    run("synthesize", root / "out", sources=root / "sources")
     return root
 
 
@@ -69,7 +74,7 @@ def value(items, method, metric, **where):
 
 
 def test_every_function_is_accounted_for_and_a_benchmark_copy_is_dropped(folder):
-    items = read_items([folder / "out/synthesis.items.parquet"])
+    items = read_items([folder / "out/synthesize.items.parquet"])
     assert value(items, "pipeline", "unaccounted").item() == 0
     assert value(items, "filter", "count", setting="uses_package").item() == 1
     assert value(items, "decontamination", "count", setting="case2code_test").item() == 1  # other names, the same tree
@@ -84,17 +89,16 @@ def test_every_function_is_accounted_for_and_a_benchmark_copy_is_dropped(folder)
 def test_the_same_plan_ends_in_the_same_bytes_and_an_absent_wheel_is_counted(folder, tmp_path):
     for name in ("again", "none"):
         sources = folder / "sources" if name == "again" else tmp_path
-        build(out=tmp_path / name, sources=sources, plan=Plan.model_validate(PLAN), scale="smoke")
+        run("synthesize", tmp_path / name, sources=sources)
     for name in ("cases.jsonl", "sft.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / "out" / name).read_bytes()
-    items = read_items([tmp_path / "none/synthesis.items.parquet"])
+    items = read_items([tmp_path / "none/synthesize.items.parquet"])
     assert value(items, "read", "count", setting="absent:algorithms_wheel").item() == 1
 
 
 def test_the_exact_claims_hold_and_each_control_breaks_its_own(folder):
-    plan = Plan.model_validate(PLAN)
-    check_paper(cases=folder / "out/cases.jsonl", sources=folder / "sources", out=folder / "out", plan=plan, scale="smoke")
-    items = read_items([folder / "out/checks.items.parquet"])
+    run("check", folder / "out", cases=folder / "out/cases.jsonl", sources=folder / "sources")
+    items = read_items([folder / "out/check.items.parquet"])
     for method, control, where in [
         ("kept", "control:ran_once", {"benchmark": "stability"}),
         ("train", "control:shows_all", {"benchmark": "prompts"}),
@@ -113,25 +117,68 @@ def test_the_exact_claims_hold_and_each_control_breaks_its_own(folder):
 
 
 def test_without_the_official_test_its_rows_say_so(folder, tmp_path):
-    check_paper(cases=folder / "out/cases.jsonl", sources=tmp_path, out=tmp_path, plan=Plan.model_validate(PLAN), scale="smoke")
-    items = read_items([tmp_path / "checks.items.parquet"])
+    run("check", tmp_path, cases=folder / "out/cases.jsonl", sources=tmp_path)
+    items = read_items([tmp_path / "check.items.parquet"])
     official = items[items["benchmark"] == "case2code_test"]
     assert set(official["status"]) == {"not_run"} and len(official) == 7
 
 
-def test_sequences_are_dealt_to_shards_and_kept_when_finished(tmp_path, monkeypatch):
-    plan = Plan.model_validate(PLAN)
+@pytest.fixture
+def trained(monkeypatch):
+    """The (stage, seed) of every training, in order; one that is told to fail does so before it has trained."""
+    seen = Trained()
+    for module in (sequences, tune):
+        monkeypatch.setattr(module, "train_sft", seen.wrap(module.__name__.split(".")[-1], module.train_sft))
+    return seen
+
+
+class Killed(BaseException):
+    pass
+
+
+class Trained(list):
+    fail_at = None
+
+    def wrap(self, name, train_sft):
+        def train(model, tokenizer, examples, config, **more):
+            if len(self) == self.fail_at:
+                raise Killed
+            self.append((name, config.seed))
+            return train_sft(model, tokenizer, examples, config, **more)
+
+        return train
+
+
+def test_sequences_are_dealt_to_shards_and_kept_when_finished(tmp_path, trained):
     for shard in range(2):
-        run_sequences(out=tmp_path, plan=plan, scale="smoke", shard=shard)
+        run("sequences", tmp_path, shard=shard)
     items = read_items([tmp_path / f"sequences-{n}.items.parquet" for n in range(2)])
     assert set(items["method"]) == {"matched", "shuffled", "one_case"} and set(items["setting"]) == {"shown=2", "shown=7"}
-    assert len(items) == 4 * 6 * 2 * 3 and set(items[items["method"] == "matched"]["seed"]) == {0, 1}
+    assert len(items) == 4 * 6 * 2 * 3 and set(items[items["method"] == "matched"]["seed"]) == {0, 1} and len(trained) == 4
     first = (tmp_path / "sequences-0.items.parquet").read_bytes()
-    monkeypatch.setattr("galley.papers.case2code.sequences.train_arm", None)  # what is finished is not trained again
-    run_sequences(out=tmp_path, plan=plan, scale="smoke", shard=0)
+    trained.fail_at = 4  # what is finished is not trained again
+    run("sequences", tmp_path, shard=0)
     assert (tmp_path / "sequences-0.items.parquet").read_bytes() == first
     with pytest.raises(GalleyError, match="shards 0 to 1"):
-        run_sequences(out=tmp_path, plan=plan, scale="smoke", shard=2)
+        run("sequences", tmp_path, shard=2)
+
+
+def test_an_interrupted_shard_keeps_its_trainings_and_more_seeds_or_shards_add_only_theirs(tmp_path, trained):
+    run("sequences", tmp_path / "whole", plan={**PLAN, "shards": 1}, shard=0)
+    trained.clear()
+    trained.fail_at = 2
+    with pytest.raises(Killed):
+        run("sequences", tmp_path, shard=0, plan={**PLAN, "shards": 1})
+    trained.fail_at = None
+    run("sequences", tmp_path, shard=0, plan={**PLAN, "shards": 1})
+    whole = (tmp_path / "whole/sequences-0.items.parquet").read_bytes()
+    assert len(trained) == 4 and (tmp_path / "sequences-0.items.parquet").read_bytes() == whole
+    trained.clear()
+    for shard in range(3):
+        run("sequences", tmp_path, shard=shard, plan={**PLAN, "seeds": 5, "shards": 3})
+    assert trained == [("sequences", 3), ("sequences", 4), ("sequences", 2)]  # dealt in turn: matched 0, 3; 1, 4; 2 and both controls
+    items = read_items([tmp_path / f"sequences-{n}.items.parquet" for n in range(3)])
+    assert set(items[items["method"] == "matched"]["seed"]) == set(range(5))
 
 
 @pytest.fixture(scope="module")
@@ -148,19 +195,13 @@ def base(tmp_path_factory):
     return path
 
 
+def files(folder, base, sources=None):
+    return {"base": base, "cases": folder / "out/cases.jsonl", "sources": sources or folder / "sources"}
+
+
 def test_tuning_trains_each_arm_and_scores_all_on_the_same_functions(folder, base, tmp_path):
-    plan = Plan.model_validate(PLAN)
     for shard in range(2):
-        run_tune(
-            base=base,
-            cases=folder / "out/cases.jsonl",
-            sources=folder / "sources",
-            out=tmp_path,
-            plan=plan,
-            model_name="tiny",
-            scale="smoke",
-            shard=shard,
-        )
+        run("tune", tmp_path, model="tiny", shard=shard, **files(folder, base))
     items = read_items([tmp_path / f"tune-{n}.items.parquet" for n in range(2)])
     runs = pd.concat(pd.read_csv(tmp_path / f"tune-{n}.runs.csv") for n in range(2))
     assert set(items["method"]) == {"before", "tuned:own", "tuned:shuffled", "tuned:none", "zero_shot", "oracle", "lookup", "constant"}
@@ -172,22 +213,43 @@ def test_tuning_trains_each_arm_and_scores_all_on_the_same_functions(folder, bas
     assert (runs[runs["method"].isin(["own", "shuffled", "none"])]["tokens"] > 0).all() and len(runs) == 6
 
 
+def test_an_interrupted_tuning_keeps_its_arms_until_its_inputs_change_and_more_seeds_add_only_theirs(folder, base, tmp_path, trained):
+    plan = {**PLAN, "shards": 1, "seeds": 1, "zero_shot": {**PLAN["zero_shot"], "after": False}}
+    run("tune", tmp_path / "whole", plan=plan, model="tiny", shard=0, **files(folder, base))
+    trained.clear()
+    trained.fail_at = 2
+    with pytest.raises(Killed):
+        run("tune", tmp_path, plan=plan, model="tiny", shard=0, **files(folder, base))
+    trained.fail_at = None
+    run("tune", tmp_path, plan=plan, model="tiny", shard=0, **files(folder, base))
+    assert (tmp_path / "tune-0.items.parquet").read_bytes() == (tmp_path / "whole/tune-0.items.parquet").read_bytes() and len(trained) == 3
+    trained.clear()
+    run("tune", tmp_path, plan={**plan, "seeds": 2}, model="tiny", shard=0, **files(folder, base))
+    assert trained == [("tune", 1)]  # own cases again: the controls have one seed
+    trained.clear()
+    run("tune", tmp_path, plan=plan, model="tiny", shard=0, **files(folder, base, sources=tmp_path))  # the official test is gone
+    assert len(trained) == 3 and set(value(read_items([tmp_path / "tune-0.items.parquet"]), "zero_shot", "pass_rate").isna()) == {True}
+
+
 def test_too_few_functions_are_refused_with_the_way_out(folder, base, tmp_path):
-    plan = Plan.model_validate({**PLAN, "tuning": {**PLAN["tuning"], "max_tokens": 30}})
+    plan = {**PLAN, "tuning": {**PLAN["tuning"], "max_tokens": 30}}
     with pytest.raises(GalleyError, match=r"raise tuning\.max_tokens"):
-        run_tune(
-            base=base,
-            cases=folder / "out/cases.jsonl",
-            sources=folder / "sources",
-            out=tmp_path,
-            plan=plan,
-            model_name="tiny",
-            scale="smoke",
-            shard=0,
-        )
+        run("tune", tmp_path, plan=plan, model="tiny", shard=0, **files(folder, base))
+
+
+def test_each_stage_asks_for_the_sources_that_it_declares_and_no_more(folder, base, tmp_path, monkeypatch):
+    asked = []
+    for module in (build, check, tune):
+        monkeypatch.setattr(module, "present", lambda path: asked.append(path.name))
+    for name, options in {"synthesize": {}, "check": files(folder, base), "tune": files(folder, base)}.items():
+        asked.clear()
+        options = {key: path for key, path in options.items() if key in stage[name].takes}
+        each = {"model": "tiny", "shard": 0} if stage[name].each else {}
+        run(name, tmp_path, plan={**PLAN, "shards": 1}, **each, **{**options, "sources": folder / "sources"})
+        assert set(asked) == set(stage[name].sources_of(Plan.model_validate(PLAN))), name
 
 
 def test_the_index_names_what_is_absent(folder):
     index, absent = benchmark_index(folder / "sources", n=10)
-    assert absent == ["humaneval", "mbpp", "bigcodebench"] and index.keys and stage.PAPER == "case2code"
+    assert absent == ["humaneval", "mbpp", "bigcodebench"] and index.keys
     assert Path(folder / "out/state/runs.sqlite").exists()

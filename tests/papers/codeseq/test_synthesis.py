@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,13 +13,14 @@ from galley.artifact import GalleyError
 from galley.papers.codeseq.answers import stdin_program, wrap_function
 from galley.papers.codeseq.functions import SequenceFunction, as_text, compute_terms
 from galley.papers.codeseq.judge import Job, Judge
-from galley.papers.codeseq.plan import read_plan
 from galley.papers.codeseq.problems import bare_problem, from_json
 from galley.papers.codeseq.records import Record
 from galley.papers.codeseq.reflect import roll_out, sft_sample, solve_all
 from galley.papers.codeseq.shortcuts import degree, lookup_program
 from galley.papers.codeseq.solvers import Attempt, SearchSolver
-from galley.papers.codeseq.synthesis import run_synthesis
+from galley.papers.codeseq.stages import stage
+from galley.papers.codeseq.synthesize import run_synthesize
+from galley.plan import read_plan_of
 from galley.sandbox.pool import Sandbox
 from galley.synthesize.journal import Journal
 
@@ -119,14 +119,18 @@ def test_terms_end_where_a_function_raises_stalls_or_gives_no_integer(sandbox, t
 
 
 def tiny_plan():
-    plan = read_plan(Path("recipes/codeseq/recipe.yaml"), "smoke")
+    plan = read_plan_of("codeseq", "smoke")
     return plan.model_copy(update={"synthesis": plan.synthesis.model_copy(update={"problems": 24, "gtg_problems": 6, "rollouts": 8})})
+
+
+def synthesize(out, plan, *, scale="smoke"):
+    run_synthesize(stage["synthesize"].job(plan, scale=scale, out=out), sources=None, workers=1, unsafe=False)
 
 
 def test_the_stage_splits_by_groups_and_survives_a_kill(sandbox, tmp_path):
     whole = tmp_path / "whole"
-    run_synthesis(out=whole, plan=tiny_plan(), scale="smoke", workers=1)
-    rows = pd.read_parquet(whole / "synthesis.items.parquet")
+    synthesize(whole, tiny_plan())
+    rows = pd.read_parquet(whole / "synthesize.items.parquet")
     exact = rows[(rows["benchmark"] == "terms") & (rows["method"] == "reference")]
     assert (exact["score"] == 1).all() and len(exact) == 24
     problems, test = ([from_json(x) for x in (whole / f"{n}.jsonl").read_text().splitlines()] for n in ("problems", "gtg"))
@@ -136,9 +140,9 @@ def test_the_stage_splits_by_groups_and_survives_a_kill(sandbox, tmp_path):
     # Killed while programs run, and started again: the same bytes, and no finished program ran twice.
     killed = tmp_path / "killed"
     script = (
-        "import sys; sys.path.insert(0, 'tests/papers/codeseq'); from pathlib import Path; from test_synthesis import tiny_plan\n"
-        "from galley.papers.codeseq.synthesis import run_synthesis\n"
-        f"run_synthesis(out=Path({str(killed)!r}), plan=tiny_plan(), scale='smoke', workers=1)\n"
+        "import sys; sys.path.insert(0, 'tests/papers/codeseq')\n"
+        "from test_synthesis import synthesize, tiny_plan\n"
+        f"synthesize({str(killed)!r}, tiny_plan())\n"
     )
     child = subprocess.Popen([sys.executable, "-c", script], env=os.environ, stderr=subprocess.DEVNULL)
     while child.poll() is None and finished(killed) < 40:
@@ -147,16 +151,16 @@ def test_the_stage_splits_by_groups_and_survives_a_kill(sandbox, tmp_path):
     child.wait()
     before = finished(killed)
     assert 40 <= before < finished(whole) and not (killed / "sft.jsonl").exists()
-    run_synthesis(out=killed, plan=tiny_plan(), scale="smoke", workers=1)
+    synthesize(killed, tiny_plan())
     assert finished(killed) == finished(whole)
     assert all((killed / f"{n}.jsonl").read_bytes() == (whole / f"{n}.jsonl").read_bytes() for n in FILES)
-    left, right = (pd.read_parquet(f / "synthesis.items.parquet") for f in (whole, killed))
+    left, right = (pd.read_parquet(f / "synthesize.items.parquet") for f in (whole, killed))
     pd.testing.assert_frame_equal(left, right)
 
 
 def finished(out):
     """Return how many programs a stage's journal holds."""
-    paths = list(out.glob("state/programs-*.sqlite"))
+    paths = list(out.glob("state/*/programs.sqlite"))
     if not paths:
         return 0
     try:
@@ -167,9 +171,8 @@ def finished(out):
 
 
 def test_without_the_records_the_rows_say_so(tmp_path):
-    plan = read_plan(Path("recipes/codeseq/recipe.yaml"), "laptop")
-    run_synthesis(out=tmp_path, plan=plan, scale="laptop", workers=1)
-    rows = pd.read_parquet(tmp_path / "synthesis.items.parquet")
+    synthesize(tmp_path, read_plan_of("codeseq", "laptop"), scale="laptop")
+    rows = pd.read_parquet(tmp_path / "synthesize.items.parquet")
     absent = rows[rows["status"] == "not_run"]
     assert list(absent["benchmark"]) == ["GTG"] and "GALLEY_MIRROR" in absent["reason"].iloc[0]
     assert (rows[rows["benchmark"] == "reward"]["status"] == "ok").all()

@@ -1,13 +1,14 @@
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from galley.artifact import GalleyError
 from galley.models.scratch import build_llama, train_tokenizer
-from galley.papers.codeseq.plan import Functions, Tuning, read_plan
+from galley.papers.codeseq.plan import Functions, Tuning
+from galley.papers.codeseq.stages import stage
 from galley.papers.codeseq.tune import HEAD, Item, example_of, read_items, run_tune, split_items
+from galley.plan import read_plan_of
 from galley.sandbox.pool import Sandbox
 
 MODEL = "smollm2-135m-instruct"
@@ -41,7 +42,7 @@ def synthesis(tmp_path_factory):
 
 
 def plan():
-    whole = read_plan(Path("recipes/codeseq/recipe.yaml"), "laptop")
+    whole = read_plan_of("codeseq", "laptop")
     functions = Functions(limit=40, terms=12, shown=6, held_out=8)
     tuning = Tuning(steps=3, solution_steps=2, answer_tokens=60, lr=1e-3, batch_size=4, max_tokens=256, max_new_tokens=8)
     return whole.model_copy(update={"functions": functions, "tuning": tuning})
@@ -61,17 +62,15 @@ def test_arms_are_tuned_scored_and_kept(base, synthesis, tmp_path):
         Sandbox(workers=1).close()
     except GalleyError as error:
         pytest.skip(str(error))
-    arguments = {
-        "base": base,
-        "synthesis": synthesis,
-        "out": tmp_path,
-        "plan": plan(),
-        "model_name": MODEL,
-        "scale": "laptop",
-        "workers": 1,
-    }
+
+    def tune(shard, *, seeds=1):
+        own = plan()
+        own = own.model_copy(update={"tuning": own.tuning.model_copy(update={"seeds": seeds})})
+        job = stage["tune"].job(own, scale="laptop", out=tmp_path, model=MODEL, shard=shard)
+        run_tune(job, base=base, synthesis=synthesis, workers=1, device="cpu")
+
     for shard in (0, 1):
-        run_tune(**arguments, shard=shard)
+        tune(shard)
     rows = pd.concat([pd.read_parquet(tmp_path / f"tune-{n}.items.parquet") for n in (0, 1)])
     assert {"before", "matched", "control:shuffled", "with_reflections", "without_reflections"} == set(rows["method"])
     functions = rows[rows["benchmark"] == "functions"]
@@ -83,7 +82,12 @@ def test_arms_are_tuned_scored_and_kept(base, synthesis, tmp_path):
     runs = pd.concat([pd.read_csv(tmp_path / f"tune-{n}.runs.csv") for n in (0, 1)]).set_index("method")
     assert runs.loc["before", "tokens"] == 0 and runs.loc["matched", "tokens"] > 0
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("state/*/*.parquet")}
-    run_tune(**arguments, shard=0)
+    tune(0)
     assert len(before) == 5 and before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("state/*/*.parquet")}
     with pytest.raises(GalleyError, match="shard is 9"):
-        run_tune(**arguments, shard=9)
+        tune(9)
+    # Another seed of every arm: what was finished stays, and only the new trainings run.
+    for shard in (0, 1):
+        tune(shard, seeds=2)
+    after = {p: p.stat().st_mtime_ns for p in tmp_path.glob("state/*/*.parquet")}
+    assert len(after) == 9 and before.items() <= after.items()

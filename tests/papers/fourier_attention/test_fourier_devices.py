@@ -8,10 +8,12 @@ from fake_gpu import GPU, fake_gpu, on_fake_gpu
 from tiny import tiny_llama
 
 from galley.caches.prefill import prefill
-from galley.evaluate.cached_needles import NeedleItem, read_answer
-from galley.papers.fourier_attention import checks, experiment
+from galley.evaluate.long.cached_needles import NeedleItem, read_answer
+from galley.papers.fourier_attention import inspect
 from galley.papers.fourier_attention.methods import SNAP_WINDOW, make_makers
-from galley.papers.fourier_attention.plan import read_plan
+from galley.papers.fourier_attention.plan import Plan
+from galley.papers.fourier_attention.selection import calibrate
+from galley.plan import read_plan
 
 RECIPE = Path("recipes/fourier_attention/recipe.yaml")
 
@@ -26,12 +28,12 @@ def gpu():
         yield model, prefill(model, torch.zeros(1, 240, dtype=torch.long, device=GPU), window=SNAP_WINDOW, votes=True)
 
 
-def test_every_method_on_the_gpu(gpu, tmp_path, monkeypatch):
+def test_every_method_on_the_gpu(gpu):
     model, prompt = gpu
-    plan = read_plan(RECIPE, "smoke")
+    plan = read_plan(RECIPE, "smoke", model=Plan)
     plan = plan.model_copy(update={"calibration": plan.calibration.model_copy(update={"tokens": 240})})
-    monkeypatch.setattr(experiment, "save_file", lambda tensors, path: [t.device.type == "cpu" or 1 / 0 for t in tensors.values()])
-    errors = experiment.calibrate(model, [prompt], out=tmp_path, plan=plan)
+    errors = calibrate(model, [prompt], plan=plan)
+    assert len(errors) == 3 and all(t.device.type == "cpu" for t in errors.values())  # they are written to a file
     item = NeedleItem("n", 241, (1,) * 241, (2, 3))
     makers = make_makers(model, errors, plan)
     assert len(makers) == len(plan.methods) > 20
@@ -42,9 +44,9 @@ def test_every_method_on_the_gpu(gpu, tmp_path, monkeypatch):
 
 def test_every_check_on_the_gpu(gpu):
     model, prompt = gpu
-    plan = read_plan(RECIPE, "smoke")
+    plan = read_plan(RECIPE, "smoke", model=Plan)
     errors = {mode: torch.rand(3, 2, prompt.keys[0].shape[1] * prompt.keys[0].shape[3]) for mode in ("ours", "official")}
-    assert checks.push_rows(prompt, plan=plan) and checks.step_rows(model, prompt, errors=errors, plan=plan)
-    assert checks.basis_rows(prompt, plan=plan, channels=4) and checks.spread_rows(prompt, plan=plan)
-    assert checks.selection_rows(errors["ours"], n_kv=prompt.keys[0].shape[1], seed=0)
-    assert checks.logit_rows(model.double(), prompt, plan=plan)
+    assert inspect.push_rows(prompt) and inspect.step_rows(model, prompt, errors=errors, plan=plan)
+    assert inspect.basis_rows(prompt, plan=plan, channels=4) and inspect.spread_rows(prompt, plan=plan)
+    assert inspect.selection_rows(errors["ours"], n_kv=prompt.keys[0].shape[1], seed=0)
+    assert inspect.logit_rows(model.double(), prompt)

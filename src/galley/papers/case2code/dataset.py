@@ -16,11 +16,11 @@ from itertools import islice
 from pathlib import Path
 
 from galley.artifact import atomic_path
+from galley.models.answers import SftExample
 from galley.papers.case2code.prompts import LEAD_IN, answer, evaluation_prompt, write_prompt
 from galley.papers.case2code.select import Case, Selection, select
 from galley.papers.case2code.synthesis import Sample
 from galley.stats import derangement
-from galley.train.sft import SftExample
 
 ANONYMOUS = "f"
 

@@ -7,18 +7,14 @@ Source: ours.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from galley.models.spec import Model
-from galley.recipe import Strict, load_plan
+from galley.plan import Plan as Base
+from galley.recipe import HOW_MANY, HowMany, Strict, TimesEffort
 
-TRAINS = True
 Cases = Literal["own", "shuffled", "none"]
-# Sources that the stages use when they are there; what needs an absent one is `not_run`.
-SOURCES = ("algorithms_wheel", "case2code_test", "humaneval", "mbpp", "bigcodebench")
 
 
 class HubCorpus(Strict):
@@ -58,51 +54,46 @@ class Sequences(Strict):
 
     held_out: int = Field(gt=1)
     shown: list[int] = Field(min_length=2, description="numbers of shown values, in training and in D3; the last is the most")
-    steps: int = Field(gt=0)
+    steps: TimesEffort = Field(gt=0)
     answer_tokens: int = Field(gt=0)
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    control_seeds: int = Field(ge=1, description="seeds of the control arms; one run pairs with every seed")
-    shards: int = Field(ge=1)
+    control_seeds: HowMany = Field(ge=1, description="seeds of the control arms; one run pairs with every seed")
 
 
 class Tuning(Strict):
     """Fine-tuning on the own corpus (D5, D6); every arm sees equally many answer tokens."""
 
-    steps: int = Field(gt=0)
+    steps: TimesEffort = Field(gt=0)
     answer_tokens: int = Field(gt=0)
     lr: float = Field(gt=0)
     batch_size: int = Field(gt=0)
     max_tokens: int = Field(gt=0)
     dtype: Literal["float32", "bfloat16", "autocast"]
-    arms: list[Cases] = Field(min_length=1)
-    control_seeds: int = Field(ge=1)
-    heldout_items: int = Field(gt=1)
+    arms: Annotated[list[Cases], HOW_MANY] = Field(min_length=1)
+    control_seeds: HowMany = Field(ge=1)
+    heldout_items: TimesEffort = Field(gt=1)
     benchmark_items: int = Field(gt=1, description="canonical solutions of each of HumanEval and MBPP (D6)")
-    shards: int = Field(ge=1)
 
 
 class ZeroShot(Strict):
     """The official test without training (D1)."""
 
-    tasks: int = Field(gt=0)
+    tasks: TimesEffort = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     after: bool = Field(default=False, description="also after fine-tuning on own cases (N1)")
 
 
-class Plan(Strict):
+class Plan(Base):
     """One scale of the recipe, resolved."""
 
-    models: dict[str, Model] = Field(default_factory=dict)
     functions: Functions
     inputs: Inputs
     heldout: float = Field(gt=0, lt=1, description="share of the groups that is held out")
     sequences: Sequences
     tuning: Tuning | None = None
     zero_shot: ZeroShot | None = None
-    seeds: int = Field(ge=1)
-    data_seed: int = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -111,11 +102,6 @@ class Plan(Strict):
         if self.inputs.writer == "endpoint" and not (self.inputs.base_url and self.inputs.model):
             raise ValueError("inputs.writer is endpoint, which needs inputs.base_url and inputs.model")
         return self
-
-    def stages(self) -> list[str]:
-        """Return what the recipe's stages leave: items and runs of these names."""
-        names = ["synthesis", "checks", *(f"sequences-{n}" for n in range(self.sequences.shards))]
-        return names + [f"{model}/tune-{n}" for model in self.models for n in range(self.tuning.shards if self.tuning else 0)]
 
     def sequence_runs(self) -> list[tuple[str, int]]:
         """Return the (arm, seed) pairs of the character model."""
@@ -129,19 +115,3 @@ class Plan(Strict):
             return []
         counts = {arm: self.seeds if arm == "own" else min(self.tuning.control_seeds, self.seeds) for arm in self.tuning.arms}
         return [(arm, seed) for arm, count in counts.items() for seed in range(count)]
-
-
-def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
-    """Read and check the plan of one scale; `effort` multiplies items and training steps."""
-    plan = load_plan(recipe, scale=scale, model=Plan)
-    if seeds is not None:
-        plan = plan.model_copy(update={"seeds": seeds})
-    if effort > 1:
-        update: dict = {"sequences": plan.sequences.model_copy(update={"steps": plan.sequences.steps * effort})}
-        if plan.tuning is not None:
-            t = plan.tuning
-            update["tuning"] = t.model_copy(update={"steps": t.steps * effort, "heldout_items": t.heldout_items * effort})
-        if plan.zero_shot is not None:
-            update["zero_shot"] = plan.zero_shot.model_copy(update={"tasks": plan.zero_shot.tasks * effort})
-        plan = plan.model_copy(update=update)
-    return plan

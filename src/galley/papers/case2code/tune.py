@@ -9,74 +9,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
-from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest, sha256_file
+from galley.artifact import GalleyError
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_humaneval, read_mbpp
 from galley.evaluate.induction import answer_nll, induction_gap
 from galley.llm.local import HFBackend
+from galley.models.answers import SftExample
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
-from galley.models.spec import spec_of
 from galley.papers.case2code.dataset import Item, anonymous, examples, read_items
 from galley.papers.case2code.official import constant_outputs, extract_code, inputs_of, is_right, lookup_outputs, outputs_of, read_official
-from galley.papers.case2code.plan import Plan, Tuning
+from galley.papers.case2code.plan import Plan
 from galley.papers.case2code.prompts import LEAD_IN
 from galley.papers.case2code.select import Selection
 from galley.sandbox.pool import Sandbox
-from galley.tables.rows import item_frame, write_items, write_runs
-from galley.train.sft import SftConfig, SftExample, fitting, train_sft
+from galley.stage import Job
+from galley.tables.ledger import Ledger, Rows
+from galley.train.sft import SftConfig, fitting, train_sft
 
-PAPER = "case2code"
 ASK = "Use the argument names of the examples: the function is called with keyword arguments."
 
 
-def run_tune(
-    *, base: Path, cases: Path, sources: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, unsafe: bool = False,
-    device: str = "auto",
-) -> None:  # fmt: skip
+def run_tune(job: Job, *, base: Path, cases: Path, sources: Path, unsafe: bool, device: str) -> None:
     """Write tune-<shard>.items.parquet and .runs.csv; arms and seeds that an interrupted run had finished are kept."""
-    wanted = plan.tuning
-    if wanted is None or shard >= wanted.shards:
-        raise GalleyError(f"shard is {shard}; this scale has shards 0 to {wanted.shards - 1 if wanted else -1}")
-    spec = spec_of(plan.models, model_name)
-    where = resolve_device(device, model=model_name, gpus=spec.gpus)
-    tokenizer = load_tokenizer(base)
-    data = Data(cases, sources, plan, tokenizer)
-    config = wanted.model_dump(exclude={"shards", "control_seeds", "arms"})
-    key = digest([code_digest(__name__), config, plan.heldout, plan.data_seed, model_name, sha256_file(cases), plan.zero_shot])
-    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": device_name(where)}
-    jobs: list[tuple[str, int]] = [*plan.tuning_runs(), ("before", 0), ("zero_shot", 0)]
-    frames, runs = [], []
-    for arm, seed in jobs[shard :: wanted.shards]:
-        done = out / "state" / key / f"{arm}-{seed}.parquet"
-        facts_at, run_id = done.with_suffix(".csv"), digest([key, arm, seed])
-        if not (done.exists() and facts_at.exists()):
-            watch = Stopwatch()
-            model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
-            tokens = 0
-            if arm == "zero_shot":
-                rows = official_test_rows(model, tokenizer, sources / "case2code_test", method="zero_shot", plan=plan, unsafe=unsafe)
-            else:
-                if arm != "before":
-                    tokens = data.train(model, arm, seed=seed, wanted=wanted, state=done.with_suffix(".state"))
-                    model.float()
-                rows = list(data.score(model, "before" if arm == "before" else f"tuned:{arm}"))
-                if arm == "own" and plan.zero_shot is not None and plan.zero_shot.after:
-                    rows += official_test_rows(model, tokenizer, sources / "case2code_test", method="tuned:own", plan=plan, unsafe=unsafe)
-            facts = {"stage": "tune", "method": arm, "setting": "", "seed": seed, "threads": torch.get_num_threads(), **watch.read()}
-            write_runs(pd.DataFrame([{**common, **facts, "run_id": run_id, "tokens": tokens}]), facts_at)
-            with atomic_path(done) as part:
-                item_frame(rows, **common, run_id=run_id, seed=seed, backend="torch").to_parquet(part)
-        frames.append(pd.read_parquet(done))
-        runs.append(pd.read_csv(facts_at, keep_default_na=False))
-    write_items(pd.concat(frames, ignore_index=True), out / f"tune-{shard}.items.parquet")
-    write_runs(pd.concat(runs, ignore_index=True), out / f"tune-{shard}.runs.csv")
+    where = resolve_device(device, model=job.model, gpus=job.spec.gpus)
+    data = Data(cases, sources, job.plan, load_tokenizer(base))
+    inputs = {"base": base, "cases": cases, **{name: sources / name for name in ("case2code_test", "humaneval", "mbpp")}}
+    ledger = Ledger(job, backend="torch", device=device_name(where), inputs=inputs)
+    for arm, seed in job.mine([*job.plan.tuning_runs(), ("before", 0), ("zero_shot", 0)]):
+        work = partial(_arm, arm, seed, data=data, base=base, dtype=job.spec.dtype, device=where, sources=sources, unsafe=unsafe)
+        ledger.unit(f"{arm}-{seed}", work, method=arm, seed=seed)
+    ledger.write()
+
+
+def _arm(
+    arm: str, seed: int, state: Path, *, data: Data, base: Path, dtype: str, device: torch.device, sources: Path, unsafe: bool
+) -> tuple[Rows, dict[str, int]]:
+    """Return an arm's scores after its training, and the tokens that it saw; `before` and `zero_shot` are the untrained model's."""
+    model = load_model(base, dtype=getattr(torch, dtype), device=device)
+    official = partial(official_test_rows, model, data.tokenizer, sources / "case2code_test", plan=data.plan, unsafe=unsafe)
+    if arm == "zero_shot":
+        return official(method="zero_shot"), {"tokens": 0}
+    if arm == "before":
+        return list(data.score(model, "before")), {"tokens": 0}
+    tokens = data.train(model, arm, seed=seed, state=state)
+    rows = list(data.score(model.float(), f"tuned:{arm}"))
+    if arm == "own" and data.plan.zero_shot is not None and data.plan.zero_shot.after:
+        rows += official(method="tuned:own")
+    return rows, {"tokens": tokens}
 
 
 class Data:
@@ -84,7 +70,7 @@ class Data:
 
     def __init__(self, cases: Path, sources: Path, plan: Plan, tokenizer: Any) -> None:
         assert plan.tuning is not None
-        self.tokenizer, self.plan, self.max_tokens = tokenizer, plan, plan.tuning.max_tokens
+        self.tokenizer, self.plan, self.tuning, self.max_tokens = tokenizer, plan, plan.tuning, plan.tuning.max_tokens
         options: dict[str, Any] = {"seed": plan.data_seed, "heldout": plan.heldout, "min_hidden": plan.inputs.min_hidden}
         self.train_items = self._fit(read_items(cases, "train", **options))
         self.held_items = self._fit(read_items(cases, "heldout", **options))[: plan.tuning.heldout_items]
@@ -107,8 +93,9 @@ class Data:
             items = kept
         return items
 
-    def train(self, model: Any, arm: str, *, seed: int, wanted: Tuning, state: Path) -> int:
+    def train(self, model: Any, arm: str, *, seed: int, state: Path) -> int:
         """Fine-tune on an arm's examples; return the tokens seen. Prompts are drawn anew for every seed, functions' order too."""
+        wanted = self.tuning
         made = examples(self._fit(self.train_items, seed=seed), seed=seed, cases=arm)
         config = SftConfig(
             steps=wanted.steps, answer_tokens=wanted.answer_tokens, lr=wanted.lr, batch_size=wanted.batch_size, max_tokens=self.max_tokens,
@@ -165,7 +152,7 @@ def _solutions(sources: Path, *, count: int) -> dict[str, list[tuple[str, SftExa
     return found
 
 
-def official_test_rows(model: Any, tokenizer: Any, folder: Path, *, method: str, plan: Plan, unsafe: bool) -> list[dict]:
+def official_test_rows(model: Any, tokenizer: Any, folder: Path, *, method: str, plan: Plan, unsafe: bool) -> Rows:
     """D1, N1: greedy answers to official tasks; with the untrained model, also its own programs and baselines on the same tasks."""
     assert plan.zero_shot is not None
     methods = (method, "oracle", "lookup", "constant") if method == "zero_shot" else (method,)

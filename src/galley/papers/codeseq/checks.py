@@ -21,40 +21,41 @@ from galley.papers.codeseq.records import Record
 from galley.papers.codeseq.reward import Cssr, centred_advantages, group_advantages
 from galley.papers.codeseq.shortcuts import DEGREE, degree, lookup_program
 from galley.papers.codeseq.solvability import standard_error
+from galley.tables.items import Rows, absent, count, scored
 
 SEEN = 7  # terms that a shortcut knows: two examples and the paper's five tests
 UNSEEN = (0, 1, 2, 3, 5)
 
 
-def problem_rows(problems: Sequence[Problem], *, counts: Counter[str]) -> list[dict]:
+def problem_rows(problems: Sequence[Problem], *, counts: Counter[str]) -> Rows:
     """E2 and the sums: test inputs beyond the shown ones; what was kept and dropped adds up to what came in."""
-    rows = []
+    rows: Rows = []
     for problem in problems:
         overlap = Problem(**{**vars(problem), "tests": (problem.examples[1], *problem.tests)})
         for method, p in (("problems", problem), ("control:overlapping", overlap)):
-            rows.append({"method": method, "benchmark": "tests", "metric": "well_formed", "item_id": p.id, "score": float(well_formed(p))})
+            rows.append(scored(method, "tests", "well_formed", well_formed(p), item_id=p.id))
     dropped = ("few_terms", "little_variety", "no_computation", "only_by_reference", "not_mathematical")
     written = ("few_tests", "not_json", "wrong_example_output", "unequal_shift", "guide_disagrees", "endpoint_failed",
                "reference_disagrees", "reference_too_slow")  # fmt: skip
     lost = abs(counts["input"] - counts["kept"] - sum(counts[r] for r in dropped))
     lost += abs(counts["problems_input"] - counts["accepted"] - sum(counts[r] for r in written))
-    rows.append({"method": "problems", "benchmark": "counts", "metric": "unaccounted", "score": lost})
-    rows.append({"method": "control:one_lost", "benchmark": "counts", "metric": "unaccounted", "score": lost + 1})
-    rows += [{"method": "problems", "benchmark": "counts", "metric": "count", "setting": reason, "score": counts[reason]}
-             for reason in ("input", "kept", *dropped, "problems_input", "accepted", *written, "gtg")]  # fmt: skip
+    rows += [scored("problems", "counts", "unaccounted", lost), scored("control:one_lost", "counts", "unaccounted", lost + 1)]
+    reasons = ("input", "kept", *dropped, "problems_input", "accepted", *written, "gtg")
+    rows += [count("problems", "counts", reason, counts[reason]) for reason in reasons]
     return rows
 
 
 def check_references(
     pairs: Sequence[tuple[Record, Problem]], *, judge: Judge, counts: Counter[str]
-) -> tuple[list[tuple[Record, Problem]], list[dict]]:
+) -> tuple[list[tuple[Record, Problem]], Rows]:
     """E1: the share of a problem's terms, hidden ones too, that its reference gives; the next problem's reference beside it.
 
     Also returns the problems without those whose reference is wrong, or did not finish within the limits (which is no row: it
     says nothing of the terms).
     """
     known = [(record, problem) for record, problem in pairs if record.reference]
-    rows, bad = [], set()
+    rows: Rows = []
+    bad = set()
     for method, step in (("reference", 0), ("control:other_reference", 1)):
         jobs = [
             Job(wrap_function(known[(n + step) % len(known)][0].reference, "f"), (*p.examples, *p.tests, *p.hidden))
@@ -63,31 +64,28 @@ def check_references(
         for (_, problem), judged in zip(known, judge.judge(jobs), strict=True):
             slow = not judged.passed and judged.verdict in ("timeout", "memory")
             if not slow:
-                rows.append({"method": method, "benchmark": "terms", "metric": "right_terms", "item_id": problem.id,
-                             "score": judged.right / judged.cases})  # fmt: skip
+                rows.append(scored(method, "terms", "right_terms", judged.right / judged.cases, item_id=problem.id))
             if not step and not judged.passed:
                 counts["reference_too_slow" if slow else "reference_disagrees"] += 1
                 bad.add(problem.id)
     if not known:
-        rows.append({"method": "reference", "benchmark": "terms", "metric": "right_terms", "score": np.nan, "status": "not_run",
-                     "reason": "no sequence has a reference program here"})  # fmt: skip
+        rows.append(absent("reference", "terms", "right_terms", "no sequence has a reference program here"))
     counts["accepted"] -= len(bad)
     return [(record, problem) for record, problem in pairs if problem.id not in bad], rows
 
 
-def trivial_rows(problems: Sequence[Problem], *, judge: Judge) -> list[dict]:
+def trivial_rows(problems: Sequence[Problem], *, judge: Judge) -> Rows:
     """E1.trivial: the share of problems that the constant 0 solves; a constant made for one test beside it."""
     jobs = {
         "constant_zero": [Job(stdin_program("0"), p.tests) for p in problems],
         "control:one_test": [Job(stdin_program(str(p.tests[0][1])), p.tests[:1]) for p in problems],
     }
-    return [{"method": method, "benchmark": "trivial", "metric": "pass_rate", "score": float(np.mean([j.passed for j in judge.judge(js)]))}
-            for method, js in jobs.items()]  # fmt: skip
+    return [scored(method, "trivial", "pass_rate", np.mean([j.passed for j in judge.judge(js)])) for method, js in jobs.items()]
 
 
-def shortcut_rows(problems: Sequence[Problem], *, judge: Judge) -> list[dict]:
+def shortcut_rows(problems: Sequence[Problem], *, judge: Judge) -> Rows:
     """D4: whether a program that knows SEEN terms by heart passes them and the next 0 to 5; polynomial sequences are told apart."""
-    rows = []
+    rows: Rows = []
     for beyond in ("constant", "polynomial"):
         jobs, about = [], []
         for problem in problems:
@@ -99,63 +97,60 @@ def shortcut_rows(problems: Sequence[Problem], *, judge: Judge) -> list[dict]:
             about.append((problem.id, "shortcuts" if order is None or order > DEGREE else "shortcuts_polynomial"))
         for (name, benchmark), job, judged in zip(about, jobs, judge.judge(jobs), strict=True):
             failed = None if judged.failure is None else [i for i, _ in job.cases].index(judged.failure.given)
-            common = {"method": f"lookup:{beyond}", "benchmark": benchmark, "metric": "pass_rate", "item_id": name}
-            rows += [{**common, "setting": f"unseen={n}", "score": float(failed is None or failed >= SEEN + n)} for n in UNSEEN]
+            for n in UNSEEN:
+                passed = failed is None or failed >= SEEN + n
+                rows.append(scored(f"lookup:{beyond}", benchmark, "pass_rate", passed, setting=f"unseen={n}", item_id=name))
     return rows + _rates([row for row in rows if row["benchmark"] == "shortcuts"])
 
 
-def _rates(rows: Sequence[dict]) -> list[dict]:
+def _rates(rows: Rows) -> Rows:
     """Return the mean of each method and setting as one row, which a bound on the rate is held against."""
     scores: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         scores.setdefault((row["method"], row["setting"]), []).append(row["score"])
-    return [{"method": method, "benchmark": "shortcuts rate", "metric": "pass_rate", "setting": setting, "score": float(np.mean(values))}
-            for (method, setting), values in scores.items()]  # fmt: skip
+    return [scored(method, "shortcuts rate", "pass_rate", np.mean(values), setting=setting) for (method, setting), values in scores.items()]
 
 
-def gtg_rows(passed: Mapping[str, Sequence[bool]], *, method: str, seed: int = 0) -> list[dict]:
+def gtg_rows(passed: Mapping[str, Sequence[bool]], *, method: str, seed: int = 0) -> Rows:
     """E5 and the GTG score: points by problem, the unbiased pass@1 beside it, and what shuffled samples change."""
-    rows = [{"method": method, "benchmark": "GTG", "metric": "points", "item_id": name, "score": 100 * sum(s) / len(s)}
-            for name, s in sorted(passed.items())]  # fmt: skip
+    rows = [scored(method, "GTG", "points", 100 * sum(s) / len(s), item_id=name) for name, s in sorted(passed.items())]
     rng = np.random.default_rng(seed)
     shuffled = [{name: [s[i] for i in rng.permutation(len(s))] for name, s in passed.items()} for _ in range(20)]
     for name, score in (("gtg_score", gtg_score), ("control:first_sample", first_sample)):
         gap = max(abs(score(other) - score(passed)) for other in shuffled)
-        rows.append({"method": name, "benchmark": "GTG order", "metric": "max_abs_diff", "score": gap})
         twin = abs(score(passed) - unbiased_pass_at_1(passed))
-        rows.append({"method": name, "benchmark": "GTG twin", "metric": "max_abs_diff", "score": twin})
+        rows += [scored(name, "GTG order", "max_abs_diff", gap), scored(name, "GTG twin", "max_abs_diff", twin)]
     return rows
 
 
-def analytic_rows(*, rollouts: int) -> list[dict]:
+def analytic_rows(*, rollouts: int) -> Rows:
     """E3, E4 and D3: what needs no sequence."""
     return [*estimator_rows(rollouts), *reward_rows(), *identity_rows(rollouts), *shaping_rows()]
 
 
-def estimator_rows(rollouts: int) -> list[dict]:
+def estimator_rows(rollouts: int) -> Rows:
     """E3: the estimate's largest standard error, and the largest advantage in groups that are all right or all wrong."""
-    rows = []
+    rows: Rows = []
     for method, n in (("rollouts", rollouts), ("control:half", rollouts // 2)):
         worst = max(standard_error(k / n, n) for k in range(n + 1))
-        rows.append({"method": method, "benchmark": "solvability", "metric": "standard_error", "score": worst})
+        rows.append(scored(method, "solvability", "standard_error", worst))
     flat, mixed = np.array([[0.0] * rollouts, [1.0] * rollouts]), np.eye(2, rollouts)
     for method, rewards in (("all_equal", flat), ("control:one_differs", mixed)):
-        score = float(np.abs(group_advantages(rewards)).max())
-        rows.append({"method": method, "benchmark": "solvability", "metric": "advantage", "score": score})
+        rows.append(scored(method, "solvability", "advantage", np.abs(group_advantages(rewards)).max()))
     return rows
 
 
-def reward_rows() -> list[dict]:
+def reward_rows() -> Rows:
     """E4: violations of the reward's properties on a grid; a reward that rises in s and pays for no cases beside it."""
 
     def broken(*, passed: bool, s: float, right_cases: int = 0, cases: int = 0, formatted: bool = True) -> float:
         return passed * s + 1.2 * (right_cases / cases if cases else 1.0)
 
     template = Cssr()
-    rows = []
+    rows: Rows = []
     for method, reward in (("cssr", template.reward), ("control:rising", broken)):
-        for name, count in violations(reward, bound=1 + template.case_weight, fewest=template.fewest_cases).items():
-            rows.append({"method": method, "benchmark": "reward", "metric": "violations", "setting": name, "score": count})
+        for name, found in violations(reward, bound=1 + template.case_weight, fewest=template.fewest_cases).items():
+            rows.append(scored(method, "reward", "violations", found, setting=name))
     return rows
 
 
@@ -181,13 +176,12 @@ def violations(reward: Callable[..., float], *, bound: float, fewest: int) -> di
     }
 
 
-def identity_rows(rollouts: int, *, seed: int = 0) -> list[dict]:
+def identity_rows(rollouts: int, *, seed: int = 0) -> Rows:
     """D3: a factor per problem cancels in group-normalised advantages, and does not where they are only centred."""
     rng = np.random.default_rng(seed)
     passed = (rng.random((64, rollouts)) < rng.random((64, 1))).astype(float)
     factor = rng.uniform(0.05, 1.0, size=(64, 1))
-    rows = []
+    rows: Rows = []
     for method, advantages in (("group_normalised", group_advantages), ("control:centred", centred_advantages)):
-        gap = float(np.abs(advantages(factor * passed) - advantages(passed)).max())
-        rows.append({"method": method, "benchmark": "scaling", "metric": "max_abs_diff", "score": gap})
+        rows.append(scored(method, "scaling", "max_abs_diff", np.abs(advantages(factor * passed) - advantages(passed)).max()))
     return rows

@@ -7,16 +7,13 @@ Source: ours.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from galley.artifact import GalleyError
-from galley.models.spec import Model
-from galley.recipe import Strict, load_plan
+from galley.plan import Plan as Base
+from galley.recipe import HowMany, Strict, TimesEffort
 
-TRAINS = True
 Family = Literal["linear", "quadratic", "geometric", "periodic", "triangular"]
 
 
@@ -34,7 +31,7 @@ class Synthesis(Strict):
     """The pipeline from sequences to verified problems and their solutions."""
 
     sequences: Literal["generated", "oeis"] = Field(description="generated: programs of five families; oeis: records and functions")
-    problems: int = Field(gt=0, description="records that are tried, in seeded order")
+    problems: TimesEffort = Field(gt=0, description="records that are tried, in seeded order")
     generated: int = Field(default=0, ge=0, description="generated sequences tried beside the OEIS's, which a search seldom solves")
     gtg_problems: int = Field(gt=0, description="held out for the GTG test, by groups of like sequences; the paper's: 200")
     writer: Literal["template", "endpoint"] = "template"
@@ -58,7 +55,7 @@ class Synthesis(Strict):
 class CharTraining(Strict):
     """One training of the character model from scratch, and what is held out for it."""
 
-    steps: int = Field(gt=0)
+    steps: TimesEffort = Field(gt=0)
     answer_tokens: int = Field(gt=0, description="of a step, exactly")
     lr: float = Field(gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
@@ -67,7 +64,7 @@ class CharTraining(Strict):
     family: Family | None = Field(default=None, description="D1: held out whole")
     shown: int = Field(default=7, ge=1, le=7, description="values that a prompt shows")
     largest: int = Field(default=40, ge=2, description="D2: the largest factor of its programs")
-    control_seeds: int = Field(default=1, ge=1, description="seeds of the control arm; one pairs with every seed of the other")
+    control_seeds: HowMany = Field(default=1, ge=1, description="seeds of the control arm; one pairs with every seed of the other")
 
 
 class Functions(Strict):
@@ -92,54 +89,29 @@ class Functions(Strict):
 class Tuning(Strict):
     """Fine-tuning of a real model on answers only."""
 
-    steps: int = Field(gt=0)
+    steps: TimesEffort = Field(gt=0)
     answer_tokens: int = Field(gt=0, description="of a step, exactly")
     lr: float = Field(gt=0)
     batch_size: int = Field(default=8, gt=0, description="rows in memory at a time")
     max_tokens: int = Field(default=256, gt=0, description="longer examples are left out")
     solution_steps: int = Field(default=8, gt=0, description="steps of the arms that learn solutions")
-    seeds: int = Field(default=1, ge=1, description="seeds of every arm")
+    seeds: HowMany = Field(default=1, ge=1, description="seeds of every arm")
     dtype: Literal["float32", "bfloat16", "autocast"] = "float32"
     gtg: bool = Field(default=False, description="whether the models take the GTG test")
     max_new_tokens: int = Field(default=80, gt=0)
 
 
-class Plan(Strict):
+class Plan(Base):
     """One scale of the recipe, resolved."""
 
-    models: dict[str, Model]
     synthesis: Synthesis
     induction: CharTraining | None = Field(default=None, description="D1; null leaves it out")
     reflection: CharTraining | None = Field(default=None, description="D2; null leaves it out")
     functions: Functions | None = None
     tuning: Tuning | None = None
-    seeds: int = Field(ge=1)
-    shards: int = Field(ge=1, description="jobs over which the trainings are spread")
-    data_seed: int = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
         if self.models and (self.functions is None or self.tuning is None):
             raise ValueError("models are tuned on functions: give functions and tuning, or no models")
         return self
-
-    def stages(self) -> list[str]:
-        """Return what the recipe's stages leave: items and runs of these names."""
-        tuned = [f"{model}/tune-{n}" for model in self.models for n in range(self.shards)]
-        scratch = [f"induce-{n}" for n in range(self.shards)] if self.induction or self.reflection else []
-        return ["synthesis", *scratch, *tuned]
-
-
-def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
-    """Read and check the plan of one scale; `effort` multiplies the steps of the trainings and the problems."""
-    plan = load_plan(recipe, scale=scale, model=Plan)
-    if seeds is not None:
-        if seeds < 1:
-            raise GalleyError(f"seeds is {seeds}; it takes a whole number from 1")
-        plan = plan.model_copy(update={"seeds": seeds})
-    if effort > 1:
-        more = {name: part.model_copy(update={"steps": part.steps * effort}) for name in ("induction", "reflection", "tuning")
-                if (part := getattr(plan, name)) is not None}  # fmt: skip
-        synthesis = plan.synthesis.model_copy(update={"problems": plan.synthesis.problems * effort})
-        plan = plan.model_copy(update={**more, "synthesis": synthesis})
-    return plan

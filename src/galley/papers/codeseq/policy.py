@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from galley.papers.codeseq.reward import Array, Cssr, centred_advantages, group_advantages
+from galley.tables.items import Rows, scored
 
 CANDIDATES, GROUP, STEPS, PROBLEMS = 12, 16, 30, 48
 LENGTH = 1.0  # of a step, over the logits of all problems
@@ -51,12 +52,10 @@ def softmax(logits: Array) -> Array:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def shaping_rows() -> list[dict]:
+def shaping_rows() -> Rows:
     """D3: every problem's share of the mass gained, and the mass on right programs at the end, under each reward, by seed."""
-    rows = []
     s = np.geomspace(0.03, 0.8, PROBLEMS)
-    rows += [{"method": "control:untrained", "benchmark": "policy", "metric": "right_mass", "setting": "all", "item_id": f"s={x:.3f}",
-              "score": float(x)} for x in s]  # fmt: skip
+    rows = [scored("control:untrained", "policy", "right_mass", x, setting="all", item_id=f"s={x:.3f}") for x in s]
     for seed in SEEDS:
         for normalise in (False, True):
             for reward in ("plain", "cssr", "scaled"):
@@ -64,8 +63,8 @@ def shaping_rows() -> list[dict]:
                 method = f"{reward}:{'normalised' if normalise else 'centred'}"
                 gained = float((end - s).sum())
                 for before, after in zip(s, end, strict=True):
-                    common = {"method": method, "benchmark": "policy", "seed": seed, "item_id": f"s={before:.3f}"}
-                    rows.append({**common, "metric": "mass_share", "setting": "hard" if before <= HARD else "easy",
-                                 "score": float(after - before) / gained})  # fmt: skip
-                    rows.append({**common, "metric": "right_mass", "setting": "all", "score": float(after)})
+                    kind = "hard" if before <= HARD else "easy"
+                    own = {"seed": seed, "item_id": f"s={before:.3f}"}
+                    rows.append(scored(method, "policy", "mass_share", float(after - before) / gained, setting=kind, **own))
+                    rows.append(scored(method, "policy", "right_mass", after, setting="all", **own))
     return rows

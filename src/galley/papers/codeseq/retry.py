@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from galley.artifact import GalleyError
+from galley.models.answers import SftExample
 from galley.stats import derangement
 from galley.synthesize.sequence_families import JUDGED, Family, IntegerProgram, evaluate, is_correct, write_prompt
-from galley.train.sft import SftExample
 
 LONGEST = 90  # characters of a prompt with feedback
 Complete = Callable[[Sequence[str]], list[str]]

@@ -11,19 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
-from galley.artifact import GalleyError, Stopwatch, atomic_path, code_digest, digest, sha256_file
 from galley.evaluate.induction import answer_nll, induction_gap
 from galley.llm.local import HFBackend
+from galley.models.answers import SftExample
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
-from galley.models.spec import spec_of
 from galley.papers.codeseq.canonical import group_sequences, hold_out
 from galley.papers.codeseq.gtg import run_gtg
 from galley.papers.codeseq.judge import Judge
@@ -32,12 +30,13 @@ from galley.papers.codeseq.problems import from_json
 from galley.papers.codeseq.solvers import ModelSolver
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program
+from galley.stage import Job
 from galley.stats import derangement
 from galley.synthesize.journal import Journal
-from galley.tables.rows import item_frame, write_items, write_runs
-from galley.train.sft import SftConfig, SftExample, fitting, train_sft
+from galley.tables.items import Rows, absent, scored
+from galley.tables.ledger import Ledger
+from galley.train.sft import SftConfig, fitting, train_sft
 
-PAPER = "codeseq"
 HEAD = "def f(n):"
 ARMS = (
     ("functions", "matched"),
@@ -75,41 +74,26 @@ def split_items(items: Sequence[Item], *, held_out: int, seed: int) -> tuple[lis
     return [i for i in items if i.id not in held], [i for i in items if i.id in held]
 
 
-def run_tune(
-    *, base: Path, synthesis: Path, out: Path, plan: Plan, model_name: str, scale: str, shard: int, workers: int, device: str = "auto"
-) -> None:
-    """Write tune-<shard>.items.parquet and .runs.csv; arms that an interrupted run had finished are kept."""
-    if shard >= plan.shards:
-        raise GalleyError(f"shard is {shard}; this scale has shards 0 to {plan.shards - 1}")
-    if plan.functions is None or plan.tuning is None:
-        raise GalleyError("the plan of this scale has no functions or no tuning; nothing is tuned")
-    spec = spec_of(plan.models, model_name)
-    where = resolve_device(device, model=model_name, gpus=spec.gpus)
-    data = {name: sha256_file(synthesis / f"{name}.jsonl") for name in ("functions", "sft", "sft_plain", "gtg")}
-    key = digest([code_digest(__name__), plan.functions.model_dump(), plan.tuning.model_dump(), plan.data_seed, data, model_name])
-    common = {"paper": PAPER, "scale": scale, "model": model_name, "device": device_name(where)}
+def run_tune(job: Job, *, base: Path, synthesis: Path, workers: int, device: str) -> None:
+    """Write tune-<shard>.items.parquet and .runs.csv; finished arms are kept when it is interrupted."""
+    plan = job.plan
+    where = resolve_device(device, model=job.model, gpus=job.spec.gpus)
     todo: list[tuple[str, str, int]] = [("untrained", "before", 0)]
     todo += [(experiment, arm, seed) for seed in range(plan.tuning.seeds) for experiment, arm in ARMS]
-    frames, runs = [], []
-    with Sandbox(workers=workers) as sandbox, Journal(out / "state" / f"programs-{key}-{shard}.sqlite") as journal:
-        for experiment, arm, seed in todo[shard :: plan.shards]:
-            done = out / "state" / key / f"{experiment}-{arm.replace(':', '_')}-{seed}.parquet"
-            if not done.exists():
-                watch = Stopwatch()
-                model = load_model(base, dtype=getattr(torch, spec.dtype), device=where)
-                job = Tuned(model, load_tokenizer(base), plan, synthesis, Judge(sandbox, journal))
-                tokens = job.train(experiment, arm, seed=seed, state=done.with_suffix(".state"))
-                rows = list(job.score(experiment, arm))
-                facts = {"stage": f"tune {experiment}", "method": arm, "setting": "", "seed": seed, "threads": torch.get_num_threads(),
-                         "tokens": tokens, **watch.read()}  # fmt: skip
-                write_runs(pd.DataFrame([{**common, "run_id": key, **facts}]), done.with_suffix(".csv"))
-                frame = item_frame(rows, **common, run_id=key, seed=seed, backend="torch")
-                with atomic_path(done) as part:
-                    frame.to_parquet(part)
-            frames.append(pd.read_parquet(done))
-            runs.append(pd.read_csv(done.with_suffix(".csv"), keep_default_na=False))
-    write_items(pd.concat(frames, ignore_index=True), out / f"tune-{shard}.items.parquet")
-    write_runs(pd.concat(runs, ignore_index=True), out / f"tune-{shard}.runs.csv")
+    data = {name: synthesis / f"{name}.jsonl" for name in ("functions", "sft", "sft_plain", "gtg")}
+    ledger = Ledger(job, backend="torch", device=device_name(where), inputs={"base": base, **data})
+    with Sandbox(workers=workers) as sandbox, Journal(job.state / f"programs-{job.shard or 0}.sqlite") as journal:
+
+        def work(state: Path, *, experiment: str, arm: str, seed: int) -> tuple[Rows, dict[str, int]]:
+            model = load_model(base, dtype=getattr(torch, job.spec.dtype), device=where)
+            tuned = Tuned(model, load_tokenizer(base), plan, synthesis, Judge(sandbox, journal))
+            tokens = tuned.train(experiment, arm, seed=seed, state=state)
+            return list(tuned.score(experiment, arm)), {"tokens": tokens}
+
+        for experiment, arm, seed in job.mine(todo):
+            one = partial(work, experiment=experiment, arm=arm, seed=seed)
+            ledger.unit(f"{experiment}-{arm}-{seed}", one, method=arm, seed=seed)
+    ledger.write()
 
 
 class Tuned:
@@ -150,7 +134,7 @@ class Tuned:
         rows = [json.loads(line) for line in (self.synthesis / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
         return [SftExample(row["prompt"] + "\n\n", row["answer"]) for row in rows]
 
-    def score(self, experiment: str, arm: str) -> Iterator[dict]:
+    def score(self, experiment: str, arm: str) -> Iterator[dict[str, Any]]:
         """Yield an arm's rows; the untrained model is scored on everything."""
         if experiment != "solutions":
             yield from self._score_functions(arm)
@@ -160,27 +144,20 @@ class Tuned:
             problems = [from_json(line) for line in (self.synthesis / "gtg.jsonl").read_text(encoding="utf-8").splitlines()]
             solver = ModelSolver(HFBackend(self.model, self.tokenizer, batch_size=8))
             for name, passed in run_gtg(problems, solver, self.judge, seed=self.plan.data_seed):
-                yield {"method": arm, "benchmark": "GTG", "metric": "points", "item_id": name, "score": 100 * sum(passed) / len(passed)}
+                yield scored(arm, "GTG", "points", 100 * sum(passed) / len(passed), item_id=name)
 
-    def _score_functions(self, arm: str) -> Iterator[dict]:
+    def _score_functions(self, arm: str) -> Iterator[dict[str, Any]]:
         """M1: the induction gap of every held-out function, and whether the function that is written gives the hidden terms."""
-        common = {"method": arm, "benchmark": "functions"}
         if not self.held:
-            yield {
-                **common,
-                "metric": "induction_gap",
-                "score": np.nan,
-                "status": "not_run",
-                "reason": "the source oeissequences is absent",
-            }
+            yield absent(arm, "functions", "induction_gap", "the source oeissequences is absent")
             return
         examples = [example_of(i, terms=i.terms, wanted=self.functions) for i in self.held]
         gap = induction_gap(self.model, self.tokenizer, examples, seed=self.plan.data_seed, batch_size=self.tuning.batch_size)
         written = self._write([e.prompt for e in examples])
         for item, own, difference, passed in zip(self.held, gap.own, gap.gap, self._right(written), strict=True):
-            yield {**common, "metric": "answer_nll", "item_id": item.id, "score": own}
-            yield {**common, "metric": "induction_gap", "item_id": item.id, "score": difference}
-            yield {**common, "metric": "pass_rate", "item_id": item.id, "score": float(passed)}
+            yield scored(arm, "functions", "answer_nll", own, item_id=item.id)
+            yield scored(arm, "functions", "induction_gap", difference, item_id=item.id)
+            yield scored(arm, "functions", "pass_rate", passed, item_id=item.id)
 
     def _write(self, prompts: Sequence[str]) -> list[str]:
         """Return the functions that the model writes, greedily, each ended by a line that is not indented."""
@@ -199,9 +176,9 @@ class Tuned:
             got = [c.value if c.status == "value" else None for c in outcome.calls]
             yield len(got) == len(item.terms) and all(type(g) is int and g == t for g, t in zip(got, item.terms, strict=True))
 
-    def _score_solutions(self, arm: str) -> Iterator[dict]:
+    def _score_solutions(self, arm: str) -> Iterator[dict[str, Any]]:
         """M2: the likelihood of held-out problems' correct programs, given the problem alone."""
         held = self._solutions("sft_plain")[1::2]
         kept = [held[i] for i in fitting(held, self.tokenizer, max_tokens=self.tuning.max_tokens)][: self.functions.held_out]
         for n, nll in enumerate(answer_nll(self.model, self.tokenizer, kept, batch_size=self.tuning.batch_size)):
-            yield {"method": arm, "benchmark": "solutions", "metric": "answer_nll", "item_id": f"problem-{n}", "score": nll}
+            yield scored(arm, "solutions", "answer_nll", nll, item_id=f"problem-{n}")

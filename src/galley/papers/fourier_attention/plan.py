@@ -8,18 +8,16 @@ Source: ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from galley.artifact import GalleyError
-from galley.evaluate.ruler_texts import TASKS
-from galley.evaluate.wording import PLAIN, Wording
-from galley.models.spec import CorpusPlan, Model, with_revisions
-from galley.recipe import Strict, load_plan
+from galley.evaluate.long.ruler_texts import TASKS
+from galley.evaluate.long.wording import PLAIN, Wording
+from galley.models.spec import CorpusPlan
+from galley.plan import Plan as Base
+from galley.recipe import Strict, TimesEffort
 
-TRAINS = False  # one seed, whatever is asked of others
 Scheme = Literal["pyramid", "uniform", "kv_inverse", "layer_inverse"]
 
 
@@ -80,7 +78,7 @@ class Needles(Strict):
 
     lengths: list[int] = Field(min_length=1)
     depths: list[float] = Field(min_length=1)
-    repeats: int = Field(ge=1)
+    repeats: TimesEffort = Field(ge=1)
 
 
 class NeedleBench(Needles):
@@ -93,7 +91,7 @@ class NeedleBench(Needles):
 class LongBench(Strict):
     """Which LongBench items are read, and how much of their answers."""
 
-    limit: int = Field(ge=0, description="items a task")
+    limit: TimesEffort = Field(ge=0, description="items a task")
     protocol: Literal["official", "paper"] = Field(description="official: window less 500 tokens; paper: less the answer")
     max_length: int = Field(ge=32, description="the window, in tokens")
     gold_tokens: int = Field(ge=1, description="tokens of the gold answer whose likelihood is taken")
@@ -107,9 +105,9 @@ class LongBench(Strict):
 class Ruler(Strict):
     """RULER's tasks at one length."""
 
-    tasks: list[str] = Field(description="of galley.evaluate.ruler_texts.TASKS")
+    tasks: list[str] = Field(description="of galley.evaluate.long.ruler_texts.TASKS")
     length: int = Field(ge=64)
-    limit: int = Field(ge=0, description="samples a task")
+    limit: TimesEffort = Field(ge=0, description="samples a task")
     methods: list[str] | None = Field(default=None, description="methods that read them; default: all")
     new_tokens: int = Field(ge=0, description="most greedy tokens; an answer's own length and 4 more are enough; 0: likelihood only")
     generate: list[str] | None = Field(default=None, description="methods that answer too; default: all")
@@ -132,10 +130,9 @@ class Layout:
     n_middle: int
 
 
-class Plan(Strict):
+class Plan(Base):
     """One scale of the recipe, resolved."""
 
-    models: dict[str, Model]
     corpus: CorpusPlan
     methods: list[Method]
     sinks: int = Field(ge=0)
@@ -151,9 +148,6 @@ class Plan(Strict):
     needlebench: NeedleBench
     longbench: LongBench
     ruler: Ruler
-    seeds: int = Field(ge=1)
-    shards: int = Field(ge=1, description="jobs over which the needle prompts are spread")
-    data_seed: int = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -198,10 +192,10 @@ class Plan(Strict):
                     f"lower {field} or raise max_new_tokens"
                 )
 
-    def stages(self) -> list[str]:
-        """Return what the recipe's stages leave: items and runs of these names."""
-        parts = ["checks", *(f"{stage}-{n}" for stage in ("needles", "tasks") for n in range(self.shards))]
-        return [f"{model}/{part}" for model in self.models for part in parts]
+    @property
+    def whole_longbench(self) -> bool:
+        """Return whether all tasks of LongBench are read: they come from the hub, and so where a model does."""
+        return any(model.kind == "hub" for model in self.models.values())
 
     def cut(self, length: int) -> Layout:
         """Return how a prompt of `length` tokens is cut; its middle may be too short to be compressed, and then stays whole."""
@@ -224,20 +218,3 @@ class Plan(Strict):
 def asks_for_votes(plan: Plan) -> bool:
     """Return whether a method needs the attention that every token of a prompt got, which a prefill counts only when asked to."""
     return any(method.cache == "h2o" for method in plan.methods)
-
-
-def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
-    """Read and check the plan of one scale; `effort` multiplies the needles of each cell and the items of each task.
-
-    Nothing here is trained: seeds stay 1.
-    """
-    plan = load_plan(recipe, scale=scale, model=Plan)
-    plan = plan.model_copy(update={"models": with_revisions(plan.models, recipe.parent.parent)})
-    if seeds not in (None, 1):
-        raise GalleyError(f"seeds is {seeds}; fourier_attention trains nothing, so it takes 1; add needles with effort={seeds}")
-    if effort > 1:
-        more = {name: getattr(plan, name) for name in ("needles", "needlebench", "longbench", "ruler")}
-        grids = {name: g.model_copy(update={"repeats": g.repeats * effort}) for name, g in more.items() if isinstance(g, Needles)}
-        tasks = {name: g.model_copy(update={"limit": g.limit * effort}) for name, g in more.items() if not isinstance(g, Needles)}
-        plan = plan.model_copy(update=grids | tasks)
-    return plan

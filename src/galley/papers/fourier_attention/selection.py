@@ -2,17 +2,26 @@
 
 arXiv:2506.11886, section 3.3: per layer, and separately for keys and values, channels of all heads are ranked by the mean
 squared error of their reconstruction on calibration prompts, and the smallest are compressed; the ratios form an "inverted
-pyramid". Settled: keys are ranked after RoPE, as they are cached (the authors' script ranks them before it).
+pyramid". Settled: keys are ranked after RoPE, as they are cached (the authors' script ranks them before it), on text that is
+never scored (the paper calibrates on the needle prompts themselves).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError
 from galley.caches.fourier import Fourier, analyse
-from galley.caches.prefill import Prefill
+from galley.caches.palu import second_moments
+from galley.caches.prefill import Prefill, prefill
+from galley.data.corpus import read_split
 from galley.kernels.flash_fourier.reference import expand
+from galley.models.loading import load_tokenizer
+from galley.papers.fourier_attention.plan import Plan
+from galley.train.packing import pack
 
 FIRST, LAST = (0.90, 0.95), (0.50, 0.70)  # compressed share of keys and values in the first and in the last layers
 MIDDLE = (0.80, 0.80)
@@ -40,6 +49,30 @@ def compressed_shares(n_layers: int, *, scheme: str = "pyramid") -> list[tuple[f
     if scheme == "layer_inverse":
         return pyramid[::-1]
     raise GalleyError(f"scheme is {scheme!r}; allowed: pyramid, uniform, kv_inverse, layer_inverse")
+
+
+def calibration_prompts(model: PreTrainedModel, *, base: Path, corpus: Path, plan: Plan) -> list[Prefill]:
+    """Return the calibration split's prompts, prefilled; GalleyError when the split is too short."""
+    wanted = plan.calibration
+    texts = [doc["text"] for doc in read_split(corpus, "calibration")]
+    ids = pack(texts, load_tokenizer(base), seq_len=wanted.tokens, seed=plan.data_seed, max_tokens=wanted.prompts * wanted.tokens)
+    if len(ids) < wanted.prompts:
+        raise GalleyError(
+            f"calibration.prompts is {wanted.prompts}, but the calibration split holds {len(ids)} of {wanted.tokens} tokens; "
+            "lower calibration.prompts or .tokens, or raise corpus.max_bytes"
+        )
+    return [prefill(model, row[None].to(model.device), window=1) for row in ids[: wanted.prompts]]
+
+
+def calibrate(model: PreTrainedModel, prompts: list[Prefill], *, plan: Plan) -> dict[str, torch.Tensor]:
+    """Return the channel errors of our and of the authors' round trip, and Palu's moments, on the CPU."""
+    layout = plan.layout(plan.calibration.tokens)
+    found = {}
+    for mode in ("ours", "official"):
+        by = Fourier(layout.sinks, layout.local, layout.orders, mode, plan.max_new_tokens, frozenset())
+        found[mode] = channel_errors(prompts, by=by)
+    found["moments"] = second_moments(model, prompts)
+    return {name: tensor.cpu() for name, tensor in found.items()}
 
 
 def channel_errors(prompts: list[Prefill], *, by: Fourier) -> torch.Tensor:

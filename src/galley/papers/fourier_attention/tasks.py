@@ -10,54 +10,47 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from galley.artifact import GalleyError
 from galley.data import benchmarks as readers
-from galley.evaluate.longbench_metrics import METRICS
-from galley.evaluate.longbench_questions import MIDDLE, absent_average_rows, absent_rows, asked_of, average_rows, longbench_questions
-from galley.evaluate.questions import Question, require_room
-from galley.evaluate.ruler import ablation_rows, ruler_questions, unreached_rows
-from galley.papers.fourier_attention.experiment import held_out_text
-from galley.papers.fourier_attention.plan import Plan
+from galley.evaluate.long.longbench_metrics import METRICS
+from galley.evaluate.long.longbench_questions import MIDDLE, absent_average_rows, absent_rows, asked_of, average_rows, longbench_questions
+from galley.evaluate.long.questions import Question, require_room
+from galley.evaluate.long.ruler import ablation_rows, ruler_questions, unreached_rows
+from galley.papers.fourier_attention.plan import LongBench, Plan
 from galley.papers.fourier_attention.reader import Reader
+from galley.stage import Job
 
 Tasks = Mapping[str, Sequence[Mapping[str, Any]] | None]
+FETCHED = ("longbench_config", "hub_longbench", *(f"longbench_{task}" for task in METRICS))
 
 
-def run_tasks(
-    *,
-    base: Path,
-    corpus: Path,
-    sources: Path,
-    out: Path,
-    plan: Plan,
-    model_name: str,
-    scale: str,
-    shard: int,
-    device: str = "auto",
-) -> None:
+def run_tasks(job: Job, *, base: Path, corpus: Path, errors: Path, sources: Path, device: str) -> None:
     """Write tasks-<shard>.items.parquet and .runs.csv; finished questions of an interrupted run are kept."""
-    reader = Reader.load(base, out=out, plan=plan, model_name=model_name, scale=scale, shard=shard, stage="tasks", device=device)
+    plan, ruler = job.plan, job.plan.ruler
+    fetched = {name: sources / name for name in FETCHED if readers.present(sources / name)}
+    reader = Reader.load(job, base, corpus=corpus, errors=errors, device=device, **fetched)
     data = longbench_data(sources)
-    asked = longbench_asked(reader, sources=sources, data=data)
-    ruler = plan.ruler
+    asked = longbench_asked(data, reader.tokenizer, sources=sources, wanted=plan.longbench)
     puzzles = ruler_questions(
-        held_out_text(corpus), reader.tokenizer, tasks=ruler.tasks, length=ruler.length, limit=ruler.limit, new_tokens=ruler.new_tokens,
+        reader.texts, reader.tokenizer, tasks=ruler.tasks, length=ruler.length, limit=ruler.limit, new_tokens=ruler.new_tokens,
         seed=plan.data_seed, wording=plan.words.wording,
     )  # fmt: skip
     require_room([*asked, *puzzles], context=reader.model.config.max_position_embeddings)
     require_window([*asked, *puzzles], plan=plan)
     plain, audits = ([q for q in asked if (q.setting == MIDDLE) == middle] for middle in (True, False))
-    rows = reader.questions(plain, makers=reader.makers, generate=reader.chosen(plan.longbench.generate))
-    rows += reader.questions(audits, makers=reader.chosen(plan.longbench.audit), generate=())
+    rows = reader.questions("LongBench", plain, makers=reader.makers, generate=reader.chosen(plan.longbench.generate))
+    rows += reader.questions("LongBench", audits, makers=reader.chosen(plan.longbench.audit), generate=())
     counts = asked_of(asked)
     rows += average_rows(rows, counts=counts)
-    solved = reader.questions(puzzles, makers=reader.chosen(ruler.methods), generate=reader.chosen(ruler.generate))
+    solved = reader.questions("RULER", puzzles, makers=reader.chosen(ruler.methods), generate=reader.chosen(ruler.generate))
     rows += solved + ablation_rows(solved)
-    if shard == 0:
+    if job.shard == 0:
         everyone = ["every method"]
         rows += absent_rows(data, methods=everyone) + unreached_rows(methods=everyone, length=ruler.length)
         rows += absent_average_rows(counts=counts, methods=everyone)
-    reader.write(rows, tokens=sum(len(q.prompt) for q in reader.deal([*asked, *puzzles])))
+    reader.leave(rows, tokens=sum(len(q.prompt) for q in job.mine([*asked, *puzzles])))
 
 
 def longbench_data(sources: Path) -> Tasks:
@@ -70,14 +63,13 @@ def longbench_data(sources: Path) -> Tasks:
     return data
 
 
-def longbench_asked(reader: Reader, *, sources: Path, data: Tasks) -> list[Question]:
+def longbench_asked(data: Tasks, tokenizer: PreTrainedTokenizerBase, *, sources: Path, wanted: LongBench) -> list[Question]:
     """Return the scale's LongBench questions; none without the official prompts."""
     if not readers.present(sources / "longbench_config"):
         return []
     prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
-    wanted = reader.plan.longbench
     return longbench_questions(
-        data, reader.tokenizer, prompts=prompts, maxlen=maxlen, protocol=wanted.protocol, limit=wanted.limit, max_length=wanted.max_length,
+        data, tokenizer, prompts=prompts, maxlen=maxlen, protocol=wanted.protocol, limit=wanted.limit, max_length=wanted.max_length,
         gold_tokens=wanted.gold_tokens, new_tokens=wanted.new_tokens, audit=bool(wanted.audit),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from galley.papers.mha2mla.modeling import MlaLlamaConfig, MlaLlamaForCausalLM
+from galley.models.mla import MlaLlamaConfig, MlaLlamaForCausalLM
 from galley.papers.mha2mla.partial_rope import select_pairs
 
 # Table 4's models: hidden, ff, layers, heads, KV heads, vocabulary, whether embeddings are tied, d_kv column.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from galley.papers.mha2mla.modeling import MlaAttention, MlaLlamaForCausalLM
+from galley.models.mla import MlaAttention, MlaLlamaForCausalLM
 
 
 def _layers(model: MlaLlamaForCausalLM) -> list[MlaAttention]:

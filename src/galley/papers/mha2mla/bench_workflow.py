@@ -37,7 +37,7 @@ def bench_workflow() -> list[dict[str, Any]]:
         wall_seconds([*smoke, "--until", "fetch_source"], cwd=folder)
         wall = wall_seconds(smoke, cwd=folder)
         again = wall_seconds(smoke, cwd=folder)
-        imports = wall_seconds([sys.executable, "-c", "import galley.papers.mha2mla.shard"], cwd=folder)
+        imports = wall_seconds([sys.executable, "-c", "import galley.papers.mha2mla.arms"], cwd=folder)
         stages = [json.loads(p.read_text().splitlines()[-1])["s"] for p in Path(folder, "benchmarks/smoke").rglob("*.jsonl")]
     own = sum(stages) - imports * len(stages)
     rows.append(row(setting="smoke DAG over its stages' own work, one core", metric="overhead", unit="ratio", ours=wall / own, limit=1.3))

@@ -6,7 +6,8 @@ What the data in reach does not allow is one `not_run` row with its reason, neve
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, Stopwatch, atomic_dir, code_digest, digest, write_json
+from galley.artifact import sha256_tree
 from galley.caches.quantized import make_quantized_cache
 from galley.data import benchmarks as readers
 from galley.data.corpus import read_split
 from galley.evaluate.commonsense import evaluate_commonsense
 from galley.evaluate.likelihood import cached_continuation, heldout_windows
-from galley.evaluate.longbench import evaluate_longbench
-from galley.evaluate.needle import evaluate_needles
-from galley.models.device import device_name
+from galley.evaluate.long.longbench import evaluate_longbench
+from galley.evaluate.long.needle import evaluate_needles
 from galley.models.loading import load_model, load_tokenizer
-from galley.models.spec import spec_of
-from galley.papers.mha2mla.plan import Arm, Plan
+from galley.papers.mha2mla.experiment import model_of
+from galley.papers.mha2mla.plan import BENCHMARKS, HUB_BENCHMARKS, Arm, Plan
+from galley.stage import Job
+from galley.tables.ledger import Ledger
 
 QUANTISERS = {
     "hqq-int4": ("hqq", 4),
@@ -36,50 +38,33 @@ QUANTISERS = {
 }
 
 
-def benchmark_arm(
-    arm: Arm,
-    *,
-    base: Path,
-    corpus: Path,
-    sources: Path,
-    out: Path,
-    plan: Plan,
-    model_name: str,
-    scale: str,
-    device: torch.device,
+def benchmark_arms(ledger: Ledger, arms: Sequence[Arm], *, base: Path, corpus: Path, sources: Path, device: torch.device) -> None:
+    """Add the benchmarked arms to the ledger; a run is that of its model's bytes and of the sources that are there."""
+    found = {name: sha256_tree(sources / name) for name in (*BENCHMARKS, *HUB_BENCHMARKS) if readers.present(sources / name)}
+    for arm in (arm for arm in arms if arm.benchmark):
+        model = model_of(arm, ledger.job.out) if arm.convert else base
+        work = partial(_benchmark, arm, job=ledger.job, model=model, base=base, corpus=corpus, sources=sources, device=device)
+        given = [sha256_tree(model), found]
+        ledger.unit(f"benchmark:{arm.name}", work, method=arm.method, setting=arm.setting("final"), given=given)
+
+
+def _benchmark(
+    arm: Arm, folder: Path, *, job: Job, model: Path, base: Path, corpus: Path, sources: Path, device: torch.device
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return items and run of one arm's model on all benchmarks; a finished one is reused after an interruption."""
-    folder = out / "arms" / arm.name if arm.convert else base
-    if not (folder / "config.json").exists():
-        raise GalleyError(f"no model of arm {arm.name} at {folder}; adapt the arm first")
-    found = {p.parent.name: p.read_text() for p in sorted(sources.glob("*/source.json"))}
-    made = folder / "manifest.json"  # of a converted model: it changes with the run that made it
-    method = [code_digest("galley.papers.mha2mla.benchmark"), arm.model_dump(), plan.model_dump(), device.type]
-    run_id = digest(["benchmark", scale, model_name, method, found, made.read_text() if made.exists() else ""])
-    kept = out / "state" / f"benchmark-{run_id}"
-    if (kept / "run.json").exists():
-        return pd.read_parquet(kept / "items.parquet"), json.loads((kept / "run.json").read_text())
-    watch = Stopwatch()
-    tokenizer = load_tokenizer(base)
-    model = load_model(folder, dtype=getattr(torch, spec_of(plan.models, model_name).dtype), device=device)
+    """Return the rows of one arm's model on all benchmarks."""
+    plan, tokenizer = job.plan, load_tokenizer(base)
+    loaded = load_model(model, dtype=getattr(torch, job.spec.dtype), device=device)
     scores = [
-        commonsense(model, tokenizer, sources=sources, plan=plan),
-        longbench(model, tokenizer, sources=sources, plan=plan),
-        needles(model, tokenizer, corpus=corpus, plan=plan),
+        commonsense(loaded, tokenizer, sources=sources, plan=plan),
+        longbench(loaded, tokenizer, sources=sources, plan=plan),
+        needles(loaded, tokenizer, corpus=corpus, plan=plan),
     ]
     frames = [frame.assign(method=arm.method, setting=arm.setting("final")) for frame in scores]
-    cached = continuation(model, tokenizer, corpus=corpus, plan=plan).assign(method=arm.method)
+    cached = continuation(loaded, tokenizer, corpus=corpus, plan=plan).assign(method=arm.method)
     control = cached["setting"].str.startswith("control:")
     cached.loc[control, "method"] = cached.loc[control, "setting"]
     cached.loc[control, "setting"] = arm.method
-    run = {"paper": "mha2mla", "scale": scale, "model": model_name, "seed": 0}
-    items = pd.concat([*frames, cached], ignore_index=True).assign(run_id=run_id, backend="torch", device=device_name(device), **run)
-    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": device_name(device)}
-    record = {"run_id": run_id, "stage": "benchmark", "method": arm.method, "setting": arm.setting("final"), **run, **facts}
-    with atomic_dir(kept) as part:
-        items.to_parquet(part / "items.parquet")
-        write_json(part / "run.json", record)
-    return items, record
+    return pd.concat([*frames, cached], ignore_index=True), {}
 
 
 def commonsense(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -> pd.DataFrame:

@@ -17,6 +17,24 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError, atomic_path
+from galley.data.corpus import read_split
+from galley.models.loading import load_tokenizer
+from galley.papers.mha2mla.plan import Plan
+from galley.train.packing import pack
+
+
+def calibrate(original: PreTrainedModel, *, base: Path, corpus: Path, plan: Plan) -> dict[str, torch.Tensor]:
+    """Return the mean pair norms over the plan's calibration text; GalleyError when the corpus holds too little of it."""
+    settings = plan.calibration
+    texts = [doc["text"] for doc in read_split(corpus, "calibration")]
+    wanted = settings.sequences * settings.seq_len
+    data = pack(texts, load_tokenizer(base), seq_len=settings.seq_len, seed=plan.data_seed, max_tokens=wanted)[: settings.sequences]
+    if len(data) < settings.sequences:
+        raise GalleyError(
+            f"calibration.sequences is {settings.sequences}, but the calibration split holds only {len(data)} "
+            f"sequences of {settings.seq_len} tokens; lower it or raise corpus.max_bytes"
+        )
+    return pair_norms(original, data.split(4), progress=True)
 
 
 def pair_norms(model: PreTrainedModel, batches: Iterable[torch.Tensor], *, progress: bool = False) -> dict[str, torch.Tensor]:

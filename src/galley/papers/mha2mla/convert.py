@@ -15,8 +15,8 @@ import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError, atomic_dir, manifest, write_json
+from galley.models.mla import MlaAttention, MlaLlamaConfig, MlaLlamaForCausalLM
 from galley.papers.mha2mla.low_rank import factor
-from galley.papers.mha2mla.modeling import MlaAttention, MlaLlamaConfig, MlaLlamaForCausalLM
 from galley.papers.mha2mla.partial_rope import head_rows, select_pairs
 
 CONVERTIBLE = ("llama", "qwen2", "mistral")

@@ -11,50 +11,30 @@ the cache is the paper's at every scale.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from galley.artifact import GalleyError, Stopwatch, atomic_dir, atomic_path, code_digest, digest, write_json
+from galley.artifact import atomic_dir
 from galley.data.corpus import read_split
-from galley.evaluate.likelihood import Windows, final_states, heldout_windows, score_windows
-from galley.models.device import device_name
+from galley.evaluate.likelihood import heldout_windows
+from galley.models.likelihood import Windows, final_states, score_windows
 from galley.models.loading import load_model, load_tokenizer
-from galley.models.spec import spec_of
-from galley.papers.mha2mla.calibration import load_norms, pair_norms, pair_scores, save_norms
+from galley.papers.mha2mla.calibration import load_norms, pair_scores
 from galley.papers.mha2mla.convert import convert_mla
-from galley.papers.mha2mla.fine_tune import Tuning, clear, fine_tune
+from galley.papers.mha2mla.fine_tune import Tuning, fine_tune
 from galley.papers.mha2mla.plan import Arm, Plan
+from galley.tables.ledger import Ledger
 from galley.train.distill import distill_attention
-from galley.train.packing import pack
 
 LABEL_D_H = 64  # the head size that the recipe's d_kv labels refer to (SmolLM)
 CPU = torch.device("cpu")
 STATES_LIMIT = 2**28  # elements of the original's hidden states that are kept rather than computed again
-
-
-def calibrate_base(*, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, device: torch.device = CPU) -> None:
-    """Write norms.safetensors: mean norm of every rotary pair over calibration text."""
-    spec_of(plan.models, model_name)
-    tokenizer = load_tokenizer(base)
-    texts = [doc["text"] for doc in read_split(corpus, "calibration")]
-    settings = plan.calibration
-    wanted = settings.sequences * settings.seq_len
-    data = pack(texts, tokenizer, seq_len=settings.seq_len, seed=plan.data_seed, max_tokens=wanted)[: settings.sequences]
-    if len(data) < settings.sequences:
-        raise GalleyError(
-            f"calibration.sequences is {settings.sequences}, but the calibration split holds only {len(data)} "
-            f"sequences of {settings.seq_len} tokens; lower it or raise corpus.max_bytes"
-        )
-    model = load_model(base, dtype=torch.float32, device=device)
-    norms = pair_norms(model, data.split(4), progress=True)
-    save_norms(norms, out / "norms.safetensors")
 
 
 def convert_arm(original: PreTrainedModel, arm: Arm, *, plan: Plan, scores: torch.Tensor) -> PreTrainedModel:
@@ -92,28 +72,40 @@ def _randomise_basis(model: PreTrainedModel) -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every arm of a shard shares: the original, what it scores, and the held-out windows."""
+    """What the arms of a shard share; its parts are made when the first unfinished arm asks for them."""
 
-    original: PreTrainedModel
-    states: torch.Tensor | None  # the original's last hidden states, when they fit
-    base: pd.DataFrame  # the original's own scores
+    base: Path
+    norms: Path
+    device: torch.device
     heldout: Windows
-    curve: Windows  # the windows scored at each point of the curve
-    pair_scores: torch.Tensor
     tuning: Tuning
     plan: Plan
 
+    @cached_property
+    def original(self) -> PreTrainedModel:
+        """Return the unconverted model."""
+        return load_model(self.base, dtype=getattr(torch, self.tuning.spec.dtype), device=self.device)
 
-def adapt_arms(
-    arms: list[Arm], *, base: Path, corpus: Path, out: Path, plan: Plan, model_name: str, scale: str, device: torch.device = CPU
-) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
-    """Return items and runs of the arms, over all seeds; finished arms are reused after an interruption.
+    @cached_property
+    def states(self) -> torch.Tensor | None:
+        """Return the original's last hidden states on the held-out windows, when they fit."""
+        fits = self.heldout.ids.numel() * self.original.config.hidden_size <= STATES_LIMIT
+        return final_states(self.original, self.heldout) if fits else None
 
-    The models of the arms that are benchmarked stay in out/arms.
-    """
-    spec = spec_of(plan.models, model_name)
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Return the original's own scores."""
+        return self.score(self.original)
+
+    def score(self, model: PreTrainedModel) -> pd.DataFrame:
+        """Return a model's scores on the held-out windows, beside the original."""
+        return score_windows(model, self.heldout, reference=self.original, reference_states=self.states)
+
+
+def adapt_arms(ledger: Ledger, arms: Sequence[Arm], *, base: Path, corpus: Path, norms: Path, device: torch.device = CPU) -> None:
+    """Add every arm and seed to the ledger; the models of the arms that are benchmarked stay where `model_of` says."""
+    plan, spec = ledger.job.plan, ledger.job.spec
     tokenizer = load_tokenizer(base)
-    original = load_model(base, dtype=getattr(torch, spec.dtype), device=device)
     heldout = heldout_windows(
         read_split(corpus, "heldout"),
         tokenizer,
@@ -122,93 +114,60 @@ def adapt_arms(
         seed=plan.data_seed,
     )
     curve = heldout.head(plan.heldout.curve_windows)
-    fits = heldout.ids.numel() * original.config.hidden_size <= STATES_LIMIT
-    states = final_states(original, heldout) if fits else None
-    bench = Bench(
-        original=original,
-        states=states,
-        base=score_windows(original, heldout, reference=original, reference_states=states),
-        heldout=heldout,
-        curve=curve,
-        pair_scores=pair_scores(load_norms(out / "norms.safetensors")),
-        tuning=Tuning(plan, spec, tokenizer, curve, corpus, out / "state", spec.gpus if device.type == "cuda" else 1),
-        plan=plan,
-    )
+    tuning = Tuning(plan, spec, tokenizer, curve, corpus, ledger.state, spec.gpus if device.type == "cuda" else 1)
     if any(arm.train for arm in arms):
-        bench.tuning.config(seed=0)  # a global batch that cannot be met stops here
-    # What an older version of the method left behind must not be taken for this one's.
-    code = [code_digest(module) for module in ("galley.papers.mha2mla.experiment", "galley.train.worker")]
-    key = digest([code, plan.model_dump(), model_name, bench.pair_scores.tolist(), heldout.ids.tolist(), device.type])
-    items, runs = [], []
-    for seed in range(plan.seeds):
-        data = bench.tuning.data(seed=seed) if any(arm.train for arm in arms) else None
-        for arm in arms:
-            if seed > 0 and not arm.train:
-                continue
-            folder = out / "state" / key / f"{arm.name}-{seed}".replace(":", "_")
-            keep = out / "arms" / arm.name if arm.benchmark and arm.convert and seed == 0 else None
-            frame, facts = _run_arm(arm, bench=bench, data=data, seed=seed, folder=folder, keep=keep)
-            run = {"paper": "mha2mla", "scale": scale, "model": model_name, "method": arm.method, "seed": seed}
-            run_id = digest([key, run, arm.d_kv])
-            items.append(frame.assign(run_id=run_id, backend="torch", device=device_name(device), **run))
-            runs.append({"run_id": run_id, "stage": "adapt", "setting": arm.setting("final"), **run, **facts})
-    return items, runs
+        tuning.config(seed=0)  # a global batch that cannot be met stops here
+    bench = Bench(base, norms, device, heldout, tuning, plan)
+    data = lru_cache(maxsize=1)(tuning.data)
+    for seed, arm in ((seed, arm) for seed in range(plan.seeds) for arm in arms if arm.train or not seed):
+        # What another plan or other code left in its place lacks this file.
+        keep = model_of(arm, ledger.job.out) / f"made_by_{ledger.key}" if arm.benchmark and arm.convert and not seed else None
+        work = partial(_run_arm, arm, seed, bench=bench, data=data, keep=keep)
+        ledger.unit(f"{arm.name}-{seed}", work, method=arm.method, setting=arm.setting("final"), seed=seed, needs=keep)
+
+
+def model_of(arm: Arm, out: Path) -> Path:
+    """Return the folder in which a converted arm's model stays."""
+    return out / "arms" / arm.name
 
 
 def _run_arm(
-    arm: Arm, *, bench: Bench, data: torch.Tensor | None, seed: int, folder: Path, keep: Path | None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Run one arm and seed, or return what an earlier run of it left."""
-    done = folder / "run.json"
-    if done.exists() and (keep is None or _maker(keep) == folder.parent.name):
-        return pd.read_parquet(folder / "items.parquet"), json.loads(done.read_text())
-    watch = Stopwatch()
-    settings, original = bench.plan.training, bench.original
-    steps = bench.tuning.steps if arm.train else 0
-    model = convert_arm(original, arm, plan=bench.plan, scores=bench.pair_scores) if arm.convert or arm.train else original
-    score = partial(score_windows, windows=bench.heldout, reference=original, reference_states=bench.states)
-    start = bench.base if not arm.convert else score(model)
+    arm: Arm, seed: int, folder: Path, *, bench: Bench, data: Callable[..., torch.Tensor], keep: Path | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the rows of one arm and seed and its trained tokens; `folder` keeps what an interrupted training goes on from."""
+    settings, original, tuning = bench.plan.training, bench.original, bench.tuning
+    steps = tuning.steps if arm.train else 0
+    scores = pair_scores(load_norms(bench.norms))
+    model = convert_arm(original, arm, plan=bench.plan, scores=scores) if arm.convert or arm.train else original
+    start = bench.score(model) if arm.convert else bench.scores
     middle: dict[int, pd.DataFrame] = {}
-    if settings.distill_steps and arm.convert and arm.train and data is not None:
-        distill_attention(model, original, data, steps=settings.distill_steps, batch_size=settings.batch_size, lr=settings.lr, seed=seed)
-
-    if data is not None and steps:
+    if steps:
+        text = data(seed=seed)
+        if settings.distill_steps and arm.convert:
+            distill_attention(
+                model, original, text, steps=settings.distill_steps, batch_size=settings.batch_size, lr=settings.lr, seed=seed
+            )
         # Where the GPUs are needed for the training, the original waits in the machine's memory.
         device = original.device
-        if bench.tuning.processes > 1:
+        if tuning.processes > 1:
             original.to("cpu")
-        model, middle = fine_tune(model, data, tuning=bench.tuning, seed=seed, folder=folder)
+        model, middle = fine_tune(model, text, tuning=tuning, seed=seed, folder=folder)
         original.to(device)
-    final = score(model) if steps else start
+    final = bench.score(model) if steps else start
     # The curve's ends are the full scores on the curve's own windows: nothing is scored twice.
-    names = set(bench.curve.names)
+    names = set(tuning.curve.names)
     curve = {0: _only(start, names), **middle, steps: _only(final, names)} if steps else {}
     frames = [start.assign(setting=arm.setting("start")), final.assign(setting=arm.setting("final"))]
     frames += [frame.assign(setting=arm.setting(f"step={step}")) for step, frame in curve.items()]
     if arm.convert:
-        frames += _recovered({0: start, steps: final}, base=bench.base, settings=[arm.setting("start"), arm.setting("final")])
-        base = _only(bench.base, names)
-        frames += _recovered(curve, base=base, settings=[arm.setting(f"step={step}") for step in curve])
-    frame = pd.concat(frames, ignore_index=True)
+        frames += _recovered({0: start, steps: final}, base=bench.scores, settings=[arm.setting("start"), arm.setting("final")])
+        frames += _recovered(curve, base=_only(bench.scores, names), settings=[arm.setting(f"step={step}") for step in curve])
     if keep is not None:
-        with atomic_dir(keep) as part:
+        with atomic_dir(keep.parent) as part:
             model.to(original.dtype).save_pretrained(part)
-            bench.tuning.tokenizer.save_pretrained(part)
-            write_json(part / "manifest.json", {"stage": "adapt", "method": arm.method, "state": folder.parent.name})
-    tokens = steps * bench.tuning.step_tokens
-    facts = {**watch.read(), "threads": torch.get_num_threads(), "device": device_name(original.device), "tokens": tokens}
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "items.parquet") as path:
-        frame.to_parquet(path)
-    write_json(done, facts)
-    clear(folder)
-    return frame, facts
-
-
-def _maker(model: Path) -> str | None:
-    """Return the key of the run that left a model there."""
-    manifest = model / "manifest.json"
-    return json.loads(manifest.read_text())["state"] if manifest.exists() else None
+            tuning.tokenizer.save_pretrained(part)
+            (part / keep.name).touch()
+    return pd.concat(frames, ignore_index=True), {"tokens": steps * tuning.step_tokens}
 
 
 def _only(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:

@@ -7,7 +7,6 @@ runs keep float32 weights.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import atomic_dir, atomic_path
 from galley.data.corpus import iter_split
-from galley.evaluate.likelihood import Windows, save_windows, score_windows
 from galley.models.device import release
+from galley.models.likelihood import Windows, save_windows, score_windows
 from galley.models.loading import load_model
-from galley.papers.mha2mla.plan import Model, Plan
+from galley.models.spec import Model
+from galley.papers.mha2mla.plan import Plan
 from galley.train.launch import launch_training
 from galley.train.loop import TrainConfig, micro_batches, train
 from galley.train.packing import pack, pack_file, write_packed
@@ -135,11 +135,3 @@ def _launched(
             processes=tuning.processes, device=device,
         )  # fmt: skip
     return load_model(out, dtype=torch.bfloat16 if config.dtype == "bfloat16" else torch.float32, device=device)
-
-
-def clear(folder: Path) -> None:
-    """Remove what a finished arm no longer needs: models and text that its launch read and wrote."""
-    for name in ("start", "tuned", "points", "train"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("packed.bin", "packed.bin.lock", "windows.safetensors"):
-        (folder / name).unlink(missing_ok=True)

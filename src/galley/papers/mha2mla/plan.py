@@ -7,15 +7,16 @@ Source: ours.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from galley.models.spec import CorpusPlan, Model, with_revisions
-from galley.recipe import Strict, load_plan
+from galley.models.spec import CorpusPlan
+from galley.plan import Plan as Base
+from galley.recipe import Strict, TimesEffort
 
-TRAINS = True  # seeds matter
+BENCHMARKS = ("piqa_valid", "hellaswag_fixture", "longbench_config", "longbench_multi_news")
+HUB_BENCHMARKS = ("hub_mmlu", "hub_arc", "hub_openbookqa", "hub_hellaswag", "hub_winogrande", "hub_longbench")  # whole tasks
 
 
 class Arm(Strict):
@@ -51,7 +52,7 @@ class Calibration(Strict):
 class Training(Strict):
     """The fine-tuning budget and the paper's schedule."""
 
-    steps: int = Field(gt=0)
+    steps: TimesEffort = Field(gt=0)
     batch_size: int = Field(gt=0)
     seq_len: int = Field(gt=0)
     lr: float = Field(gt=0)
@@ -67,7 +68,7 @@ class Training(Strict):
 class Heldout(Strict):
     """Held-out windows for bits per byte and KL."""
 
-    windows: int = Field(gt=0)
+    windows: TimesEffort = Field(gt=0)
     window_tokens: int = Field(gt=1)
     curve_windows: int = Field(gt=0, description="windows scored at each point of the curve")
 
@@ -75,22 +76,21 @@ class Heldout(Strict):
 class Benchmarks(Strict):
     """Budgets of the benchmark stage; a zero limit skips the benchmark and says so."""
 
-    commonsense_limit: int = Field(ge=0)
-    longbench_limit: int = Field(ge=0)
+    commonsense_limit: TimesEffort = Field(ge=0)
+    longbench_limit: TimesEffort = Field(ge=0)
     longbench_max_length: int = Field(gt=0)
     longbench_max_new_tokens: int | None = Field(default=None, description="cap on the official answer length; None keeps the official one")
     needle_lengths: list[int]
     needle_depths: list[float]
-    continuation_windows: int = Field(gt=0)
+    continuation_windows: TimesEffort = Field(gt=0)
     continuation_prefix: int = Field(gt=0)
     continuation_tokens: int = Field(gt=1)
     quant_residual: int = Field(gt=0, description="tokens kept in full precision by the quantised caches")
 
 
-class Plan(Strict):
+class Plan(Base):
     """One scale of the recipe, resolved."""
 
-    models: dict[str, Model]
     rope_fraction: float = Field(gt=0, le=0.5, description="r = rope_fraction * d_h pairs keep their rotation; the paper: 1/16")
     arms: list[Arm]
     corpus: CorpusPlan
@@ -98,9 +98,6 @@ class Plan(Strict):
     training: Training
     heldout: Heldout
     benchmarks: Benchmarks
-    seeds: int = Field(ge=1)
-    shards: int = Field(ge=1, description="jobs over which the arms are spread")
-    data_seed: int = 0
 
     @model_validator(mode="after")
     def _unique(self) -> Plan:
@@ -109,32 +106,3 @@ class Plan(Strict):
         if twice:
             raise ValueError(f"arms: {sorted(map(str, twice))} appear twice; give each arm its own method or d_kv")
         return self
-
-    def stages(self) -> list[str]:
-        """Return what the recipe's stages leave: items and runs of these names."""
-        parts = ["structure", *(f"arms-{n}" for n in range(self.shards))]
-        return [f"{model}/{part}" for model in self.models for part in parts]
-
-    def shard(self, index: int) -> list[Arm]:
-        """Return the arms of shard `index` of `shards` (round robin, so that costs even out)."""
-        return self.arms[index :: self.shards]
-
-
-def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
-    """Read and check the plan of one scale; `seeds` and `effort` add evidence (arms and seeds, items)."""
-    plan = load_plan(recipe, scale=scale, model=Plan)
-    plan = plan.model_copy(update={"models": with_revisions(plan.models, recipe.parent.parent)})
-    if seeds is not None:
-        plan = plan.model_copy(update={"seeds": seeds})
-    if effort > 1:
-        held = plan.heldout.model_copy(update={"windows": plan.heldout.windows * effort})
-        bench = plan.benchmarks.model_copy(
-            update={
-                "commonsense_limit": plan.benchmarks.commonsense_limit * effort,
-                "longbench_limit": plan.benchmarks.longbench_limit * effort,
-                "continuation_windows": plan.benchmarks.continuation_windows * effort,
-            }
-        )
-        training = plan.training.model_copy(update={"steps": plan.training.steps * effort})
-        plan = plan.model_copy(update={"heldout": held, "benchmarks": bench, "training": training})
-    return plan

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from galley.artifact import Stopwatch, atomic_path
+from galley.artifact import atomic_path
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_bigcodebench, read_humaneval_plus, read_mbpp
 from galley.data.decontaminate import build_index, clean
@@ -24,7 +24,9 @@ from galley.data.syntax import ast_key, parse
 from galley.papers.unitcoder.package_filter import AUDITS, filter_file, program, unresolved
 from galley.papers.unitcoder.packages import AUTHORS, CONTROL, bigcodebench_roots
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish
+from galley.stage import Job
+from galley.tables.items import Rows, absent, count
+from galley.tables.ledger import leave
 
 FILTERS = {"ours": (AUTHORS, ()), "released": (AUTHORS, AUDITS), "control_list": (CONTROL, ())}
 NEEDS = {"HumanEval": "humaneval_plus", "MBPP": "mbpp", "BigCodeBench": "bigcodebench"}
@@ -39,9 +41,9 @@ class File(NamedTuple):
     text: str
 
 
-def make_corpus(*, sources: Path, out: Path, plan: Plan, scale: str) -> None:
+def make_corpus(job: Job, *, sources: Path) -> None:
     """Write functions.jsonl (id, code, entry_point, lists) and corpus.items.parquet, corpus.runs.csv."""
-    watch = Stopwatch()
+    plan, out = job.plan, job.out
     files = list(corpus_files(sources, plan))
     rows: Rows = []
     kept: dict[str, list[Function]] = {}
@@ -57,7 +59,7 @@ def make_corpus(*, sources: Path, out: Path, plan: Plan, scale: str) -> None:
         for f in chosen:
             mine = [name for name, ids in lists.items() if f.id in ids]
             handle.write(json.dumps({"id": f.id, "code": program(f), "entry_point": f.name, "lists": mine}) + "\n")
-    finish(rows + more, stage="corpus", out=out, plan=plan, scale=scale, watch=watch, backend="none")
+    leave(job, rows + more, backend="none")
 
 
 def corpus_files(sources: Path, plan: Plan) -> Iterator[File]:

@@ -1,14 +1,11 @@
-"""What a scale would cost: jobs, downloads and rough compute, from the plan alone; nothing is run.
+"""What the UnitCoder recipe computes at a scale: programs in the sandbox, replies of language models, tokens of the fine-tuning.
 
 Source: ours. Executions are counted from the plan; seconds are a model from seen runs, not a measurement of this machine.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from galley.data.sources import load_sources
-from galley.papers.unitcoder.plan import SOURCES, Plan
+from galley.papers.unitcoder.plan import Plan
 
 RUN_S = 0.02  # CPU seconds of one program in the sandbox with its tests, about
 TOKEN_S_PER_M = 6e6 / 20e9  # CPU seconds of one training token per million parameters: 6 operations each at 20 GFLOP/s
@@ -36,49 +33,27 @@ def executions(plan: Plan) -> dict[str, int]:
     }
 
 
-def jobs(plan: Plan) -> dict[str, int]:
-    """Return the number of jobs of each rule, in the order of the flow."""
-    stages = ("corpus", "pipeline", "mutants", "model_tests", "debugging")
-    return {
-        "fetch_source": len(SOURCES),
-        "prepare_model": len(plan.models),
-        **{f"unitcoder_{stage}": 1 for stage in stages},
-        "unitcoder_tuning": len(plan.models),
-        "table": 1,
-    }
-
-
-def missing(plan: Plan) -> list[str]:
-    """Return what this version lacks for the plan to run as the paper did."""
-    lacks = [
-        f"models.{name}.revision: the hub commit (40 hex digits) is not set, and a branch is refused"
-        for name, m in plan.models.items()
-        if m.kind == "hub" and m.revision is None
-    ]
-    if plan.agents.kind == "endpoint":
-        lacks.append(f"agents.url: an endpoint that serves {plan.agents.model} must answer at {plan.agents.url}")
-    if any(m.gpus for m in plan.models.values()):
-        lacks.append("the paper's corpus, its 500k programs and its training settings are not published (N1)")
-    return lacks
-
-
-def describe(plan: Plan, *, scale: str, sources: Path) -> str:
-    """Return the plan's cost as text."""
-    registry = load_sources(sources)
-    lines = [f"unitcoder at {scale} scale", "", "jobs:"]
-    lines += [f"  {rule}: {n}" for rule, n in jobs(plan).items() if n]
-    names = [*SOURCES, *(m.source for m in plan.models.values() if m.source)]
-    lines += ["", "downloads:"] + [f"  {name}: {registry[name].bytes / 1e6:.1f} MB" for name in names]
-    lines += [f"  {m.repo} (hub): {2 * m.params_m / 1e3:.1f} GB in 16 bits" for m in plan.models.values() if m.repo]
-    lines += ["", "programs in the sandbox:"]
+def compute(plan: Plan) -> list[str]:
+    """Return what a scale computes, as lines."""
+    lines = ["programs in the sandbox:"]
     lines += [f"  {stage}: about {n:,}, {n * RUN_S / 60:.2g} CPU-minutes" for stage, n in executions(plan).items()]
     if replies(plan):
         lines += ["", f"replies of {plan.agents.model}: about {replies(plan):,}, of up to 2,048 tokens each"]
     lines += ["", "fine-tuning:"]
     for name, m in plan.models.items():
-        minutes = 4 * plan.seeds * plan.tuning.tokens * m.params_m * TOKEN_S_PER_M / 60
-        lines.append(f"  {name}: 4 arms, {plan.seeds} seeds, {plan.tuning.tokens:,} answer tokens each: about {minutes:.2g} CPU-minutes")
-    lacks = missing(plan)
-    if lacks:
-        lines += ["", "missing:"] + [f"  {text}" for text in lacks]
-    return "\n".join(lines)
+        runs = 4 * plan.seeds
+        minutes = runs * plan.tuning.tokens * m.params_m * TOKEN_S_PER_M / 60
+        work = f"{runs * m.gpu_hours:.2g} GPU-hours (a guess)" if m.gpus else f"{minutes:.2g} CPU-minutes"
+        lines.append(f"  {name}: 4 arms, {plan.seeds} seeds, {plan.tuning.tokens:,} answer tokens each: about {work}")
+    return lines
+
+
+def lacks(plan: Plan) -> list[str]:
+    """Return what else the plan needs to run as the paper did."""
+    found = []
+    if plan.agents.kind == "endpoint":
+        found.append(f"agents.url: an endpoint that serves {plan.agents.model} must answer at {plan.agents.url}")
+    if any(m.gpus for m in plan.models.values()):
+        found.append("fine-tuning runs in one process on one device in this version")
+        found.append("the paper's corpus, its 500k programs and its training settings are not published (N1)")
+    return found

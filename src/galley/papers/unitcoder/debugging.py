@@ -14,24 +14,25 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from galley.artifact import Stopwatch, code_digest, digest
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_mbpp, read_mbpp_plus
 from galley.data.published_programs import read_llmdebugger
 from galley.papers.unitcoder.agents import Debugger, GivenPrograms, GivenTests, Item, PrintRefiner, SearchDebugger
 from galley.papers.unitcoder.pipeline import Row, Settings, faults, kept_code, synthesize
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish, fraction, limits_of, ratio_rows
+from galley.papers.unitcoder.report import limits_of, ratio_rows
 from galley.papers.unitcoder.synthesis import settings_of
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Program, UnitTests
+from galley.stage import Job
 from galley.synthesize.executor import Executor
 from galley.synthesize.journal import Journal
 from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.stream import read_rows, stream
 from galley.synthesize.suites import comparison, renamed, suite
+from galley.tables.items import Rows, absent, count, fraction
+from galley.tables.ledger import leave
 
 BENCHMARK = "MBPP"
 
@@ -47,25 +48,24 @@ class Problem:
     plus: Task | None
 
 
-def run_debugging(*, sources: Path, out: Path, plan: Plan, scale: str, workers: int) -> None:
+def run_debugging(job: Job, *, sources: Path, workers: int) -> None:
     """Write debugging.items.parquet and .runs.csv, and one rows file per debugger under state/."""
-    watch = Stopwatch()
+    plan = job.plan
     missing = [name for name in ("llmdebugger", "mbpp", "mbpp_plus") if not present(sources / name)]
     if missing:
         reason = f"{missing[0]} is not there"
         rows: Rows = [absent(m, BENCHMARK, "yield", reason, setting=f"round={r}") for m in ("search", "drawn") for r in range(4)]
         rows += [absent("search", BENCHMARK, "precision", reason, setting=s) for s in ("first_pass", "debugged")]
         rows += [absent(m, BENCHMARK, "total_yield", reason) for m in ("permuted", "own_tests")]
-        finish(rows, stage="debugging", out=out, plan=plan, scale=scale, watch=watch, backend="none")
+        leave(job, rows, backend="none")
         return
     with Sandbox(workers=workers, limits=limits_of(plan)) as sandbox:
         plain = Executor(sandbox)
         problems, items, drawn = real_programs(sources, plan=plan, run=plain)
         settings = settings_of(plan)
-        key = digest([code_digest(__name__), plan.model_dump()])
         rows = [count("search", BENCHMARK, "programs", len(items)), count("search", BENCHMARK, "problems", len(problems))]
         for name in ("search", "drawn"):
-            run = Executor(sandbox, journal=Journal(out / "state" / key / f"{name}.sqlite"))
+            run = Executor(sandbox, journal=Journal(job.state / f"{name}.sqlite"))
             debugger: Debugger = GivenPrograms("drawn", drawn)
             if name == "search":
                 debugger = SearchDebugger(tries=plan.pipeline.tries, run=run, limits=settings.limits)
@@ -76,12 +76,12 @@ def run_debugging(*, sources: Path, out: Path, plan: Plan, scale: str, workers: 
                 run=run,
                 settings=settings,
                 batch=plan.pipeline.batch,
-                rows=out / "state" / key / f"{name}.jsonl",
+                rows=job.state / f"{name}.jsonl",
             )
             rows.append(count(name, BENCHMARK, "broken_invariants", len(faults(made, n_input=len(items), settings=settings))))
             rows += debug_rows(made, problems, name=name, rounds=settings.rounds, run=plain)
         rows += permuted_rows(items, problems, run=plain, settings=settings, seed=plan.data_seed)
-    finish(rows, stage="debugging", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
+    leave(job, rows, backend=plain.isolation)
 
 
 def real_programs(sources: Path, *, plan: Plan, run: Executor) -> tuple[dict[str, Problem], list[Item], dict[str, list[str]]]:
@@ -133,12 +133,9 @@ def debug_rows(rows: Sequence[Row], problems: Mapping[str, Problem], *, name: st
     made: Rows = []
     for number in range(rounds + 1):
         for row in rows:
-            done = float(row["status"] == "passed" and len(row["rounds"]) <= number)
-            item: dict[str, Any] = {"benchmark": BENCHMARK, "metric": "yield", "unit": "fraction", "item_id": row["id"], "score": done,
-                                    "setting": f"round={number}"}  # fmt: skip
-            made.append({**item, "method": name})
-            if row["provenance"] != "first_pass":
-                made.append({**item, "method": f"{name}:failing"})
+            done = row["status"] == "passed" and len(row["rounds"]) <= number
+            methods = [name] if row["provenance"] == "first_pass" else [name, f"{name}:failing"]
+            made += [fraction(m, BENCHMARK, "yield", done, setting=f"round={number}", item_id=row["id"]) for m in methods]
     groups = {"all": kept, "first_pass": [r for r in kept if r["provenance"] == "first_pass"],
               "debugged": [r for r in kept if r["provenance"] == "debugged"],
               **{f"round={n}": [r for r in kept if len(r["rounds"]) == n] for n in range(1, rounds + 1)}}  # fmt: skip

@@ -15,9 +15,9 @@ from galley.papers.unitcoder.agents import Item, ModelDebugger, ModelRefiner, Mo
 from galley.papers.unitcoder.export import write_files
 from galley.papers.unitcoder.pipeline import Row, Settings, faults, synthesize
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, count
 from galley.synthesize.executor import Executor
 from galley.synthesize.stream import read_rows, stream
+from galley.tables.items import Rows, count, fraction
 
 
 def language_model(plan: Plan, *, model: Path | None, cache: Path) -> Any:
@@ -57,8 +57,8 @@ def run_models(
     report.append(count(name, "pipeline", "broken_invariants", len(faults(read_rows(rows), n_input=n, settings=settings))))
     for number in range(settings.rounds + 1):
         report += [
-            {"method": name, "benchmark": "pipeline", "metric": "yield", "unit": "fraction", "item_id": row["id"],
-             "setting": f"round={number}", "score": float(row["status"] == "passed" and len(row["rounds"]) <= number)}
+            fraction(name, "pipeline", "yield", row["status"] == "passed" and len(row["rounds"]) <= number, setting=f"round={number}",
+                     item_id=row["id"])
             for row in read_rows(rows) if row["status"] != "error"
         ]  # fmt: skip
     return report

@@ -18,18 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galley.artifact import Stopwatch, atomic_path
+from galley.artifact import atomic_path
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import PlusTask, read_humaneval_plus
 from galley.data.published_programs import read_codet
 from galley.papers.unitcoder.mutation import OWN_ORACLE
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish, fraction, limits_of, ratio_rows
+from galley.papers.unitcoder.report import limits_of, ratio_rows
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program, UnitTests
+from galley.stage import Job
 from galley.synthesize.executor import Executor
 from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.suites import calls, comparison, number_of, recorded, renamed, suite
+from galley.tables.items import Rows, absent, count, fraction
+from galley.tables.ledger import leave
 
 MODEL, BENCHMARK = "CodeGen-16B", "HumanEval+"
 DRAWS = (0, 1, 2, 3, 5, 8)
@@ -49,9 +52,9 @@ class Solved:
     recorded: tuple[tuple[bool, ...], ...]
 
 
-def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers: int) -> None:
+def run_model_tests(job: Job, *, sources: Path, workers: int) -> None:
     """Write programs.jsonl (solutions with their verdicts), model_tests.items.parquet and .runs.csv."""
-    watch = Stopwatch()
+    plan, out = job.plan, job.out
     missing = [name for name in ("humaneval_plus", "codet") if not present(sources / name)]
     if missing:
         rows: Rows = [absent("model_tests", BENCHMARK, metric, f"{missing[0]} is not there", model=MODEL, setting=f"k={k}")
@@ -61,7 +64,7 @@ def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers
         ]
         with atomic_path(out / "programs.jsonl") as part:
             part.write_text("")
-        finish(rows, stage="model_tests", out=out, plan=plan, scale=scale, watch=watch, backend="none")
+        leave(job, rows, backend="none")
         return
     tasks = [t for t in read_humaneval_plus(sources / "humaneval_plus") if t.id not in OWN_ORACLE]
     solutions = read_codet(sources / "codet", tasks, per_task=plan.model_tests.solutions)
@@ -70,7 +73,7 @@ def run_model_tests(*, sources: Path, out: Path, plan: Plan, scale: str, workers
         run = Executor(sandbox)
         solved, programs = score(tasks, solutions, suites, plan=plan, run=run)
         rows = report(solved, plan=plan)
-    finish(rows, stage="model_tests", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation)
+    leave(job, rows, backend=run.isolation)
     with atomic_path(out / "programs.jsonl") as part, part.open("w", encoding="utf-8") as handle:
         for s in solved:
             for n, code in enumerate(programs[s.task.id]):
@@ -151,8 +154,7 @@ def report(solved: Sequence[Solved], *, plan: Plan) -> Rows:
         ),
         count("model_tests", BENCHMARK, "solutions", sum(len(s.right) for s in solved), model=MODEL),
         count("model_tests", BENCHMARK, "tasks", len(solved), model=MODEL),
-        *({"model": MODEL, "method": "reference", "benchmark": BENCHMARK, "metric": "right_asserts", "unit": "fraction",
-           "item_id": s.task.id, "score": 1.0} for s in solved),
+        *(fraction("reference", BENCHMARK, "right_asserts", 1.0, model=MODEL, item_id=s.task.id) for s in solved),
     ]  # fmt: skip
     for method, chosen in (("model_tests", "passes"), ("reference_tests", "recorded")):
         for k in DRAWS:
@@ -182,15 +184,12 @@ def draw_rows(solved: Sequence[Solved], *, chosen: str, k: int, draws: int, seed
     rows = [
         *ratio_rows(hits, kept, method=method, metric="precision", **common),
         fraction(method, BENCHMARK, "kept_share", share, model=MODEL, setting=f"k={k}"),
-        *({**common, "method": method, "metric": "coverage", "unit": "fraction", "item_id": i, "score": c} for i, c in covered.items()),
+        *(fraction(method, metric="coverage", value=c, item_id=i, **common) for i, c in covered.items()),
     ]
     if method == "model_tests":
         total = {s.task.id: float(len(s.right)) for s in solved}
         rows += ratio_rows(base, total, method="control:random", metric="precision", **common)
-        rows += [
-            {**common, "method": "control:random", "metric": "coverage", "unit": "fraction", "item_id": s.task.id, "score": 1.0}
-            for s in solved
-        ]
+        rows += [fraction("control:random", metric="coverage", value=1.0, item_id=s.task.id, **common) for s in solved]
     return rows
 
 

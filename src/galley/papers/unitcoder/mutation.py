@@ -16,28 +16,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from galley.artifact import Stopwatch
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_humaneval_plus
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish, fraction, limits_of, ratio_rows
+from galley.papers.unitcoder.report import limits_of, ratio_rows
 from galley.papers.unitcoder.synthesis import corpus_tasks
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program
+from galley.stage import Job
 from galley.synthesize.edits import mutants
 from galley.synthesize.executor import Executor
 from galley.synthesize.oracles import Task, answered, judged, passes
 from galley.synthesize.ratios import pass_chance
 from galley.synthesize.stream import read_rows
+from galley.tables.items import Rows, absent, count, fraction
+from galley.tables.ledger import leave
 
 DRAWS = (0, 1, 2, 3, 5, 10, 20, 50)
 OWN_ORACLE = {"HumanEval/32"}  # any root is right: its answers cannot be compared with the reference's
 PERMUTED = 10  # tests of another task that a mutant is shown
 
 
-def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: str, workers: int) -> None:
+def run_mutants(job: Job, *, functions: Path, sources: Path, workers: int) -> None:
     """Write mutants.items.parquet and mutants.runs.csv."""
-    watch = Stopwatch()
+    plan = job.plan
     limits = limits_of(plan)
     rows: Rows = []
     with (
@@ -46,7 +48,7 @@ def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: st
     ):
         run, again = Executor(sandbox), Executor(other)
         for name in plan.mutants.benchmarks:
-            tasks = mutation_tasks(name, corpus=corpus, sources=sources, plan=plan, run=run, again=again)
+            tasks = mutation_tasks(name, corpus=functions, sources=sources, plan=plan, run=run, again=again)
             if not tasks:
                 rows += [absent("mutants", name, "precision", "humaneval_plus is not there", setting=f"k={k}") for k in DRAWS]
                 continue
@@ -59,7 +61,7 @@ def run_mutants(*, corpus: Path, sources: Path, out: Path, plan: Plan, scale: st
                 *curve_rows(vectors, name=name),
                 *permuted_rows(tasks, programs, vectors, name=name, run=run, limits=limits, seed=plan.data_seed),
             ]
-    finish(rows, stage="mutants", out=out, plan=plan, scale=scale, watch=watch, backend=run.isolation)
+    leave(job, rows, backend=run.isolation)
 
 
 def mutation_tasks(name: str, *, corpus: Path, sources: Path, plan: Plan, run: Executor, again: Executor) -> list[Task]:
@@ -148,8 +150,7 @@ def permuted_rows(
             ("own_tests", [all(vectors[key][:PERMUTED]) for key in mine]),
         ):
             if mine:
-                rows.append({"method": method, "benchmark": name, "metric": "yield", "unit": "fraction", "item_id": task.id,
-                             "score": sum(passed) / len(mine), "weight": len(mine)})  # fmt: skip
+                rows.append(fraction(method, name, "yield", sum(passed) / len(mine), item_id=task.id, weight=len(mine)))
     total = {m: sum(r["score"] * r["weight"] for r in rows if r["method"] == m) / max(1, len(programs)) for m in ("permuted", "own_tests")}
     return [*rows, *(fraction(m, name, "total_yield", value) for m, value in total.items())]
 

@@ -7,17 +7,12 @@ Source: ours.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from galley.models.spec import Model
-from galley.recipe import Strict, load_plan
-
-TRAINS = True
-SOURCES = ("algorithms_wheel", "humaneval_plus", "mbpp", "mbpp_plus", "bigcodebench", "codet", "llmdebugger")
-Sources = Literal["algorithms_wheel", "humaneval_plus", "mbpp", "mbpp_plus", "bigcodebench", "codet", "llmdebugger"]
+from galley.plan import Plan as Base
+from galley.recipe import Strict, TimesEffort
 
 
 class LimitsPlan(Strict):
@@ -56,7 +51,7 @@ class Agents(Strict):
 class Pipeline(Strict):
     """The released pipeline's knobs, and how many functions go through it here."""
 
-    functions: int = Field(ge=1)
+    functions: TimesEffort = Field(ge=1)
     inputs: int = Field(ge=4, description="inputs a function; half are shown as tests, half judge")
     rounds: int = Field(ge=0)
     proposals: int = Field(ge=1)
@@ -69,7 +64,7 @@ class Mutants(Strict):
     """D1: how many mutants of how many tasks, and how many inputs judge them."""
 
     benchmarks: list[Literal["corpus", "HumanEval+"]] = Field(min_length=1)
-    tasks: int = Field(ge=1)
+    tasks: TimesEffort = Field(ge=1)
     per_task: int = Field(ge=1)
     inputs: int = Field(ge=10)
 
@@ -101,10 +96,9 @@ class Tuning(Strict):
     max_length: int = Field(gt=0)
 
 
-class Plan(Strict):
-    """One scale of the recipe, resolved."""
+class Plan(Base):
+    """One scale of the recipe, resolved; the models are fine-tuned (M1), none at scales that do not train."""
 
-    models: dict[str, Model] = Field(default_factory=dict, description="fine-tuned (M1); none at scales that do not train")
     limits: LimitsPlan
     source_corpus: Corpus
     agents: Agents = Agents()
@@ -113,27 +107,9 @@ class Plan(Strict):
     model_tests: ModelTests
     debugging: Debugging
     tuning: Tuning
-    seeds: int = Field(ge=1)
-    data_seed: int = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
         if self.agents.kind == "local" and self.agents.model not in self.models:
             raise ValueError(f"agents.model is {self.agents.model!r}, which is not in models; known: {', '.join(self.models) or 'none'}")
         return self
-
-    def stages(self) -> list[str]:
-        """Return what the recipe's stages leave: items and runs of these names."""
-        return ["corpus", "pipeline", "mutants", "model_tests", "debugging", *(f"{model}/tuning" for model in self.models)]
-
-
-def read_plan(recipe: Path, scale: str, *, seeds: int | None = None, effort: int = 1) -> Plan:
-    """Read and check the plan of one scale; `effort` multiplies tasks and functions, `seeds` the fine-tunings of M1."""
-    plan = load_plan(recipe, scale=scale, model=Plan)
-    if seeds is not None:
-        plan = plan.model_copy(update={"seeds": seeds})
-    if effort > 1:
-        pipeline = plan.pipeline.model_copy(update={"functions": plan.pipeline.functions * effort})
-        mutants = plan.mutants.model_copy(update={"tasks": plan.mutants.tasks * effort})
-        plan = plan.model_copy(update={"pipeline": pipeline, "mutants": mutants})
-    return plan

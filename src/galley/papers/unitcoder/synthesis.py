@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from galley.artifact import Stopwatch, code_digest, digest
 from galley.papers.unitcoder.agents import (
     Debugger,
     DoctestWriter,
@@ -33,9 +32,10 @@ from galley.papers.unitcoder.export import write_files
 from galley.papers.unitcoder.model_run import language_model, run_models
 from galley.papers.unitcoder.pipeline import Row, Settings, faults, kept_code, synthesize
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, count, finish, fraction, limits_of, ratio_rows
+from galley.papers.unitcoder.report import limits_of, ratio_rows
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Program, UnitTests
+from galley.stage import Job
 from galley.synthesize.edits import mutants
 from galley.synthesize.executor import Executor
 from galley.synthesize.journal import Journal
@@ -43,32 +43,33 @@ from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.stream import read_rows, stream
 from galley.synthesize.suites import recorded
 from galley.synthesize.typed_inputs import typed_tasks
+from galley.tables.items import Rows, count, fraction
+from galley.tables.ledger import leave
 
 BUG = "~bug"
 SUBSET = 24  # items of the broken controls
 
 
-def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: int, model: Path | None = None) -> None:
+def run_pipeline(job: Job, *, functions: Path, agent: Path | None, workers: int) -> None:
     """Write pipeline/{passed,failed,error,polished,sft}.jsonl, pipeline.items.parquet and pipeline.runs.csv.
 
-    The files are those of the plan's agents: language models where it names some (`model` is a local one's directory), else stand-ins.
+    The files are those of the plan's agents: language models where it names some (`agent` is a local one's directory), else stand-ins.
     """
-    watch = Stopwatch()
+    plan, out = job.plan, job.out
     limits = limits_of(plan)
-    key = digest([code_digest(__name__), plan.model_dump()])
     settings = settings_of(plan)
     with (
         Sandbox(workers=workers, limits=limits) as sandbox,
         Sandbox(workers=workers, limits=limits, hash_seed=plan.data_seed + 1) as fresh,
     ):
         plain, twin = Executor(sandbox), Executor(fresh)
-        functions = {row["id"]: row for row in read_rows(corpus)}
-        tasks = corpus_tasks(functions, plan=plan, run=plain, again=twin)
+        corpus = {row["id"]: row for row in read_rows(functions)}
+        tasks = corpus_tasks(corpus, plan=plan, run=plain, again=twin)
         items = list(with_faults(tasks, seed=plan.data_seed))
-        run = Executor(sandbox, journal=Journal(out / "state" / key / "executions.sqlite"))
+        run = Executor(sandbox, journal=Journal(job.state / "executions.sqlite"))
         search = SearchDebugger(tries=plan.pipeline.tries, run=run, limits=limits)
         shown = GivenTests("recorded", {i.id: shown_tests(tasks[task_of(i.id)]) for i in items})
-        rows_file = out / "state" / key / "rows.jsonl"
+        rows_file = job.state / "rows.jsonl"
 
         def work(chunk: list[Item]) -> list[Row]:
             return synthesize(chunk, writer=shown, debugger=search, refiner=PrintRefiner(), run=run, settings=settings)
@@ -79,24 +80,24 @@ def run_pipeline(*, corpus: Path, out: Path, plan: Plan, scale: str, workers: in
         report: Rows = [
             *(count("pipeline", "pipeline", f"{name}_rows", n) for name, n in counts.items()),
             *exact_rows(rows, n_input=len(items), settings=settings),
-            *yield_rows(rows, functions=functions, rounds=settings.rounds),
+            *yield_rows(rows, functions=corpus, rounds=settings.rounds),
             *precision_rows(rows, tasks=tasks, run=plain, method="recorded"),
             *self_recorded_rows(items, tasks=tasks, run=plain, settings=settings),
             *control_rows(items[:SUBSET], writer=shown, debugger=search, run=plain, settings=settings),
-            *doctest_rows(functions, run=plain, settings=settings),
+            *doctest_rows(corpus, run=plain, settings=settings),
             *again_rows(rows, run=twin, settings=settings),
         ]
-        backend = language_model(plan, model=model, cache=out / "state" / "replies")
+        backend = language_model(plan, model=agent, cache=out / "state" / "replies")
         if backend is not None:
-            report += corpus_run(functions, backend=backend, out=out, sandbox=sandbox, plan=plan, key=key)
-    finish(report, stage="pipeline", out=out, plan=plan, scale=scale, watch=watch, backend=plain.isolation)
+            report += corpus_run(corpus, backend=backend, out=out, sandbox=sandbox, plan=plan, state=job.state)
+    leave(job, report, backend=plain.isolation)
 
 
-def corpus_run(functions: Mapping[str, Row], *, backend: Any, out: Path, sandbox: Sandbox, plan: Plan, key: str) -> Rows:
+def corpus_run(functions: Mapping[str, Row], *, backend: Any, out: Path, sandbox: Sandbox, plan: Plan, state: Path) -> Rows:
     """Take the corpus's functions as they are through the pipeline with language models; return its report."""
     chosen = [functions[name] for name in sorted(functions) if "ours" in functions[name]["lists"]][: plan.agents.functions]
     items = (Item(row["id"], row["code"], row["entry_point"], origin="corpus") for row in chosen)
-    state = out / "state" / f"{key}-models"
+    state = state.with_name(f"{state.name}-models")
     with Journal(state / "executions.sqlite") as journal:
         return run_models(
             items, backend=backend, out=out / "pipeline", state=state, run=Executor(sandbox, journal=journal), settings=settings_of(plan),
@@ -170,15 +171,13 @@ def yield_rows(rows: Sequence[Row], *, functions: Mapping[str, Row], rounds: int
     for number in range(rounds + 1):
         for row in rows:
             done = row["status"] == "passed" and len(row["rounds"]) <= number
-            common = {"benchmark": "pipeline", "metric": "yield", "unit": "fraction", "item_id": row["id"], "score": float(done)}
-            made.append({**common, "method": "search", "setting": f"round={number}"})
-            if row["id"].endswith(BUG):
-                made.append({**common, "method": "search:faulty", "setting": f"round={number}"})
+            methods = ("search", "search:faulty") if row["id"].endswith(BUG) else ("search",)
+            made += [fraction(m, "pipeline", "yield", done, setting=f"round={number}", item_id=row["id"]) for m in methods]
     for name in ("ours", "control_list"):
         for row in rows:
             if name in functions[task_of(row["id"])]["lists"]:
-                made.append({"method": f"list:{name}", "benchmark": "pipeline", "metric": "yield", "unit": "fraction",
-                             "item_id": row["id"], "score": float(row["status"] == "passed"), "setting": f"round={rounds}"})  # fmt: skip
+                done = row["status"] == "passed"
+                made.append(fraction(f"list:{name}", "pipeline", "yield", done, setting=f"round={rounds}", item_id=row["id"]))
     return made
 
 
@@ -268,9 +267,8 @@ def doctest_rows(functions: Mapping[str, Row], *, run: Executor, settings: Setti
     rows = [row for row in _run(items, writer=DoctestWriter(), run=run, settings=replace(settings, rounds=0)) if row["tests"]]
     return [
         count("doctests", "pipeline", "functions", len(rows)),
-        *({"method": "doctests", "benchmark": "pipeline", "metric": "yield", "unit": "fraction", "item_id": row["id"], "setting": "round=0",
-           "score": float(row["status"] == "passed")} for row in rows),
-    ]  # fmt: skip
+        *(fraction("doctests", "pipeline", "yield", row["status"] == "passed", setting="round=0", item_id=row["id"]) for row in rows),
+    ]
 
 
 def _run(items: Sequence[Item], *, writer: Writer, run: Executor, settings: Settings, refiner: Refiner | None = None) -> list[Row]:

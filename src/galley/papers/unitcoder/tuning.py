@@ -14,62 +14,48 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from galley.artifact import Stopwatch, code_digest, digest, write_json
 from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_mbpp
 from galley.evaluate.induction import answer_nll
+from galley.models.answers import SftExample
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
-from galley.models.spec import spec_of
 from galley.papers.unitcoder.export import prefix_and_body
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import Rows, absent, count, finish
-from galley.train.sft import SftConfig, SftExample, fitting, train_sft
+from galley.stage import Job
+from galley.tables.items import Rows, absent, count, scored
+from galley.tables.ledger import Ledger, leave
+from galley.train.sft import SftConfig, fitting, train_sft
 
 ARMS = ("filtered", "unfiltered", "failing", "shuffled")
 STEP_TOKENS = 1000  # answer tokens of a step
 KEEP = 3  # a filtered program passes its task's three most frequent asserts
 
 
-def run_tuning(
-    *, model_name: str, base: Path, programs: Path, sources: Path, out: Path, plan: Plan, scale: str, device: str = "auto"
-) -> None:
+def run_tuning(job: Job, *, base: Path, programs: Path, sources: Path, device: str) -> None:
     """Write tuning.items.parquet and tuning.runs.csv; finished arms are kept when it is interrupted."""
-    watch = Stopwatch()
-    spec = spec_of(plan.models, model_name)
-    where = resolve_device(device, model=model_name, gpus=spec.gpus)
+    plan = job.plan
+    where = resolve_device(device, model=job.model, gpus=job.spec.gpus)
     pools = arms(_read(programs), seed=plan.data_seed)
     if not pools or not present(sources / "mbpp"):
         reason = "codet is not there" if not pools else "mbpp is not there"
-        rows: Rows = [absent(arm, "MBPP", "answer_nll", reason, model=model_name) for arm in ("base", *ARMS)]
-        finish(rows, stage="tuning", out=out, plan=plan, scale=scale, watch=watch, backend="torch", device=device_name(where))
+        leave(job, [absent(arm, "MBPP", "answer_nll", reason) for arm in ("base", *ARMS)], backend="torch", device=device_name(where))
         return
     tokenizer = load_tokenizer(base)
     heldout = heldout_pairs(sources, n=plan.tuning.heldout, seed=plan.data_seed)
     heldout = {name: heldout[name] for name in _fit(heldout, tokenizer, plan)}
-    key = digest([code_digest(__name__), plan.tuning.model_dump(), plan.data_seed, model_name, pools])
-    rows = []
-    for seed in range(plan.seeds):
-        for arm in ("base", *ARMS):
-            if arm == "base" and seed:
-                continue
-            done = out / "state" / key / f"{arm}-{seed}.json"
-            if not done.exists():
-                write_json(
-                    done,
-                    _arm(arm, seed, base=base, pools=pools, heldout=heldout, plan=plan, state=out / "state" / key / f"{arm}-{seed}",
-                         dtype=spec.dtype, device=where),
-                )  # fmt: skip
-            nll = json.loads(done.read_text())
-            rows += [{"model": model_name, "method": arm, "benchmark": "MBPP", "metric": "answer_nll", "unit": "nats/token", "seed": seed,
-                      "item_id": name, "score": value} for name, value in nll["nll"].items()]  # fmt: skip
-            rows.append(count(arm, "MBPP", "answer_tokens_seen", nll["tokens"], model=model_name, seed=seed))
-            rows.append(count(arm, "MBPP", "programs", nll["programs"], model=model_name, seed=seed))
-    finish(rows, stage="tuning", out=out, plan=plan, scale=scale, watch=watch, backend="torch", device=device_name(where))
+    ledger = Ledger(job, backend="torch", device=device_name(where), inputs={"base": base, "programs": programs, "mbpp": sources / "mbpp"})
+    for arm, seed in [("base", 0), *((arm, seed) for seed in range(plan.seeds) for arm in ARMS)]:
+        work = partial(
+            _arm, arm, seed, base=base, examples=pools.get(arm, []), heldout=heldout, plan=plan, dtype=job.spec.dtype, device=where
+        )
+        ledger.unit(f"{arm}-{seed}", work, method=arm, seed=seed)
+    ledger.write()
 
 
 def arms(programs: Sequence[dict], *, seed: int) -> dict[str, list[tuple[str, str]]]:
@@ -109,23 +95,23 @@ def heldout_pairs(sources: Path, *, n: int, seed: int) -> dict[str, tuple[str, s
 def _arm(
     arm: str,
     seed: int,
+    state: Path,
     *,
     base: Path,
-    pools: Mapping[str, Sequence[tuple[str, str]]],
+    examples: Sequence[tuple[str, str]],
     heldout: Mapping[str, tuple[str, str]],
     plan: Plan,
-    state: Path,
     dtype: str,
     device: torch.device,
-) -> dict:
+) -> tuple[Rows, dict[str, int]]:
     """Return the held-out likelihoods of one arm after its training, with the answer tokens that it saw."""
     tokenizer = load_tokenizer(base)
     model = load_model(base, dtype=getattr(torch, dtype), device=device)
     tokens = 0
     chosen: list[SftExample] = []
     if arm != "base":
-        examples = [SftExample(*pair) for pair in pools[arm]]
-        chosen = [examples[i] for i in fitting(examples, tokenizer, max_tokens=plan.tuning.max_length)]
+        pairs = [SftExample(*pair) for pair in examples]
+        chosen = [pairs[i] for i in fitting(pairs, tokenizer, max_tokens=plan.tuning.max_length)]
         steps = max(1, plan.tuning.tokens // STEP_TOKENS)
         config = SftConfig(steps=steps, answer_tokens=STEP_TOKENS, lr=plan.tuning.lr, batch_size=8, max_tokens=plan.tuning.max_length,
                            warmup_steps=max(1, steps // 10), dtype=plan.tuning.dtype, seed=seed, state_every=5)  # fmt: skip
@@ -133,7 +119,10 @@ def _arm(
         tokens = int(log["answer_tokens"].sum())
     model.eval()
     nll = answer_nll(model, tokenizer, [SftExample(*pair) for pair in heldout.values()])
-    return {"nll": dict(zip(heldout, (float(x) for x in nll), strict=True)), "tokens": tokens, "programs": len(chosen)}
+    rows: Rows = [
+        scored(arm, "MBPP", "answer_nll", value, unit="nats/token", item_id=name) for name, value in zip(heldout, nll, strict=True)
+    ]
+    return [*rows, count(arm, "MBPP", "answer_tokens_seen", tokens), count(arm, "MBPP", "programs", len(chosen))], {"tokens": tokens}
 
 
 def _fit(pairs: Mapping[str, tuple[str, str]], tokenizer, plan: Plan) -> list[str]:

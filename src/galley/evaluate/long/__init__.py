@@ -1,0 +1,1 @@
+"""Long texts, and what a model finds in them: needles, NeedleBench, RULER and LongBench, also through compressed caches."""

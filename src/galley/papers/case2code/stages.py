@@ -1,0 +1,62 @@
+"""The stages of the Case2Code recipe, in the order of the flow: what each reads of the plan, what it takes, whose code it is.
+
+arXiv:2407.12504. The trainings are dealt to shards, each of which keeps what it finished.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from galley.options import BaseOption, DeviceOption, SourcesOption, UnsafeOption, WorkersOption
+from galley.stage import Job, Stages
+
+stage = Stages("case2code")
+CasesOption = Annotated[Path, typer.Option(help="cases.jsonl of the synthesize stage")]
+
+
+@stage(
+    "functions", "inputs", "heldout", "data_seed",
+    sources=lambda plan: (*plan.functions.wheels, "case2code_test", "humaneval", "mbpp", "bigcodebench"),
+)  # fmt: skip
+def synthesize(
+    job: Job, sources: SourcesOption = Path("results/sources"), workers: WorkersOption = 1, unsafe: UnsafeOption = False
+) -> None:
+    """Turn functions into cases: filter, write inputs, run twice, select, split, export (what ran is kept)."""
+    from galley.papers.case2code.build import build
+
+    build(job, sources=sources, workers=workers, unsafe=unsafe)
+
+
+@stage("inputs", "heldout", "data_seed", sources=("case2code_test",))
+def check(
+    job: Job, cases: CasesOption, sources: SourcesOption = Path("results/sources"), workers: WorkersOption = 1, unsafe: UnsafeOption = False
+) -> None:
+    """Check the exact claims and score the official test's own programs and baselines (E1 to E4)."""
+    from galley.papers.case2code.check import check_paper
+
+    check_paper(job, cases=cases, sources=sources, workers=workers, unsafe=unsafe)
+
+
+@stage("sequences", "seeds", "data_seed", each=("shard",), units=lambda plan: len(plan.sequence_runs()))
+def sequences(job: Job) -> None:
+    """Train one shard's character models from scratch and score induction on held-out programs (D2 to D4)."""
+    from galley.papers.case2code.sequences import run_sequences
+
+    run_sequences(job)
+
+
+@stage(
+    "tuning", "zero_shot", "inputs", "heldout", "seeds", "data_seed",
+    each=("model", "shard"), sources=("case2code_test", "humaneval", "mbpp"), units=lambda plan: len(plan.tuning_runs()),
+)  # fmt: skip
+def tune(
+    job: Job, base: BaseOption, cases: CasesOption, sources: SourcesOption = Path("results/sources"), unsafe: UnsafeOption = False,
+    device: DeviceOption = "auto",
+) -> None:  # fmt: skip
+    """Fine-tune one shard's arms of a real model and score the induction gap before and after (D1, D4 to D6)."""
+    from galley.papers.case2code.tune import run_tune
+
+    run_tune(job, base=base, cases=cases, sources=sources, unsafe=unsafe, device=device)

@@ -1,0 +1,57 @@
+"""The stages of the FourierAttention recipe, in the order of the flow: what each reads of the plan, what it takes, whose code it is.
+
+arXiv:2506.11886. A prompt is prefilled once and all methods are scored on it, so prompts are spread over the shards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from galley.options import BaseOption, CorpusOption, DeviceOption, SourcesOption
+from galley.papers.fourier_attention.cost import prompts
+from galley.papers.fourier_attention.plan import Plan
+from galley.stage import Job, Stages
+
+stage = Stages("fourier_attention")
+CUT = ("sinks", "local", "local_fraction", "local_min", "orders", "reals_fraction", "max_new_tokens")  # how a prompt is cut
+ErrorsOption = Annotated[Path, typer.Option(help="errors.safetensors of the inspect stage")]
+ValuesOption = Annotated[Path, typer.Option(help="the paper's numbers, paper_values.csv of the recipe")]
+
+
+@stage("calibration", "data_seed", *CUT, each=("model",))
+def inspect(job: Job, base: BaseOption, corpus: CorpusOption, paper: ValuesOption, device: DeviceOption = "auto") -> None:
+    """Calibrate the compressed channels and check the claims that need one prompt (E1 to E6, D1 to D3)."""
+    from galley.papers.fourier_attention.inspect import inspect_base
+
+    inspect_base(job, base=base, corpus=corpus, paper=paper, device=device)
+
+
+@stage(
+    "methods", "needles", "words", "needlebench", "data_seed", *CUT,
+    each=("model", "shard"), units=lambda plan: prompts(plan, "needles"),
+)  # fmt: skip
+def needles(job: Job, base: BaseOption, corpus: CorpusOption, errors: ErrorsOption, device: DeviceOption = "auto") -> None:
+    """Read one shard's needle prompts through every method's cache (finished prompts are kept when it is interrupted)."""
+    from galley.papers.fourier_attention.needles import run_needles
+
+    run_needles(job, base=base, corpus=corpus, errors=errors, device=device)
+
+
+def _longbench(plan: Plan) -> tuple[str, ...]:
+    return ("longbench_config", "longbench_multi_news", *(("hub_longbench",) if plan.whole_longbench else ()))
+
+
+@stage(
+    "methods", "longbench", "ruler", "words", "data_seed", *CUT,
+    each=("model", "shard"), sources=_longbench, units=lambda plan: prompts(plan, "tasks"),
+)  # fmt: skip
+def tasks(
+    job: Job, base: BaseOption, corpus: CorpusOption, errors: ErrorsOption, sources: SourcesOption, device: DeviceOption = "auto"
+) -> None:
+    """Read one shard's LongBench and RULER questions through every method's cache (finished ones are kept when it is interrupted)."""
+    from galley.papers.fourier_attention.tasks import run_tasks
+
+    run_tasks(job, base=base, corpus=corpus, errors=errors, sources=sources, device=device)

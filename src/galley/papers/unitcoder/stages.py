@@ -1,0 +1,67 @@
+"""The stages of the UnitCoder recipe, in the order of the flow: what each reads of the plan, what it takes, whose code it is.
+
+arXiv:2502.11460. The stages after the corpus are independent of each other; each keeps its sandbox's runners to its threads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from galley.options import BaseOption, DeviceOption, SourcesOption, WorkersOption
+from galley.stage import Job, Stages
+
+stage = Stages("unitcoder")
+FunctionsOption = Annotated[Path, typer.Option(help="functions.jsonl of the corpus stage")]
+AgentOption = Annotated[Path | None, typer.Option(help="directory of the plan's local model, where its agents are one")]
+ProgramsOption = Annotated[Path, typer.Option(help="programs.jsonl of the model-tests stage")]
+
+
+@stage("source_corpus", "data_seed", sources=("algorithms_wheel", "humaneval_plus", "mbpp", "bigcodebench"))
+def corpus(job: Job, sources: SourcesOption) -> None:
+    """Filter the functions of the corpus by package, drop copies and benchmark overlaps, count by reason (E5)."""
+    from galley.papers.unitcoder.corpus import make_corpus
+
+    make_corpus(job, sources=sources)
+
+
+@stage("limits", "agents", "pipeline", "data_seed")
+def pipeline(job: Job, functions: FunctionsOption, agent: AgentOption = None, workers: WorkersOption = 1) -> None:
+    """Run the pipeline on functions with seeded faults and check its exact claims (E1 to E4); a killed run goes on where it was."""
+    from galley.papers.unitcoder.synthesis import run_pipeline
+
+    run_pipeline(job, functions=functions, agent=agent, workers=workers)
+
+
+@stage("limits", "mutants", "pipeline", "data_seed", sources=("humaneval_plus",))
+def mutants(job: Job, functions: FunctionsOption, sources: SourcesOption, workers: WorkersOption = 1) -> None:
+    """Keep mutants that pass k random tests and judge them by all (D1, D4)."""
+    from galley.papers.unitcoder.mutation import run_mutants
+
+    run_mutants(job, functions=functions, sources=sources, workers=workers)
+
+
+@stage("limits", "model_tests", "data_seed", sources=("humaneval_plus", "codet"))
+def model_tests(job: Job, sources: SourcesOption, workers: WorkersOption = 1) -> None:
+    """Filter model-written solutions by model-written tests and judge them by HumanEval+ (D2, D4)."""
+    from galley.papers.unitcoder.model_tests import run_model_tests
+
+    run_model_tests(job, sources=sources, workers=workers)
+
+
+@stage("limits", "debugging", "pipeline", "data_seed", sources=("llmdebugger", "mbpp", "mbpp_plus"))
+def debugging(job: Job, sources: SourcesOption, workers: WorkersOption = 1) -> None:
+    """Take real programs through the debug rounds and judge what passes by hidden tests (D3, D4)."""
+    from galley.papers.unitcoder.debugging import run_debugging
+
+    run_debugging(job, sources=sources, workers=workers)
+
+
+@stage("tuning", "seeds", "data_seed", each=("model",), sources=("mbpp",), units=lambda plan: 4 * plan.seeds)
+def tuning(job: Job, base: BaseOption, programs: ProgramsOption, sources: SourcesOption, device: DeviceOption = "auto") -> None:
+    """Fine-tune on filtered, unfiltered and failing programs with equal tokens and compare likelihoods (M1)."""
+    from galley.papers.unitcoder.tuning import run_tuning
+
+    run_tuning(job, base=base, programs=programs, sources=sources, device=device)

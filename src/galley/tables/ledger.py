@@ -1,0 +1,116 @@
+"""What every job leaves, its items and its runs, and the finished units of work that survive an interruption.
+
+A job of one piece calls `leave` when it is done. A job of several (trainings, arms, prompts) opens a `Ledger`: each unit is kept in
+the job's state folder as soon as it is finished, under a name and the digest of all that decides it, so that an interrupted
+job goes on where it was and ends in the same bytes.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from galley.artifact import GalleyError, Stopwatch, atomic_path, digest, sha256_tree, write_json
+from galley.progress import progress
+from galley.stage import Job
+from galley.tables.items import Rows as Rows
+from galley.tables.rows import item_frame, write_items, write_runs
+
+T = TypeVar("T")
+Work = Callable[[Path], tuple[Sequence[Mapping[str, Any]] | pd.DataFrame, dict[str, Any]]]
+
+
+def leave(job: Job, rows: Sequence[Mapping[str, Any]], *, backend: str, device: str = "cpu", model: str = "", **facts: Any) -> None:
+    """Write <job>.items.parquet and <job>.runs.csv; `backend` says how programs or models were run, `facts` go to the run's row.
+
+    Call it when what the job started has ended: then the CPU seconds of its processes are known, and they are in the run's.
+    """
+    ledger = Ledger(job, backend=backend, device=device, model=model)
+    ledger.add(rows, {**job.watch.read(), **facts}, name=job.name)
+    ledger.write()
+
+
+class Ledger:
+    """A job's rows and runs, unit by unit.
+
+    `inputs` are files or folders whose bytes decide the units; `model` is what the rows name where the job has no model of the plan.
+    """
+
+    def __init__(self, job: Job, *, backend: str, device: str = "cpu", model: str = "", inputs: Mapping[str, Path] | None = None) -> None:
+        self.job = job
+        self.key = digest([job.key, device, {name: sha256_tree(path) for name, path in (inputs or {}).items()}])
+        self.state = job.out / "state" / self.key
+        self.common = {"paper": job.recipe, "scale": job.scale, "device": device}
+        self.model = model or job.model
+        self.backend = backend or "none"
+        self.frames: list[pd.DataFrame] = []
+        self.runs: list[dict[str, Any]] = []
+
+    def unit(
+        self, name: str, work: Work, *, method: str = "", setting: str = "", seed: int = 0, given: Any = None, needs: Path | None = None
+    ) -> None:
+        """Add the rows and facts that `work` makes, or those that an interrupted run of it left.
+
+        `work` gets a folder for what it must find again when it is interrupted; it is removed when the unit is finished. `given` is what
+        else decides the unit. Where the file `needs` (what the unit makes beside its rows) is gone, it is made again.
+        """
+        about = {"method": method, "setting": setting, "seed": seed}
+        folder = self.state / (name.replace(":", "_").replace("/", "_") + (f"-{digest(given)}" if given is not None else ""))
+        items, done = folder.with_name(f"{folder.name}.parquet"), folder.with_name(f"{folder.name}.json")
+        if not done.exists() or (needs is not None and not needs.exists()):
+            watch = Stopwatch()
+            rows, facts = work(folder)
+            facts = {"threads": threads(), **watch.read(), **facts}
+            with atomic_path(items) as part:
+                pd.DataFrame(rows).to_parquet(part)
+            write_json(done, facts)
+            shutil.rmtree(folder, ignore_errors=True)
+        self.add(pd.read_parquet(items), json.loads(done.read_text()), name=name, given=given, **about)
+
+    def each(self, what: str, pieces: Sequence[T], score: Callable[[T], Sequence[Mapping[str, Any]]], *, name: Callable[[T], str]) -> Rows:
+        """Return the rows of many small pieces of one unit, each kept when it is finished under `what` and its name.
+
+        They have no runs of their own: `add` takes the rows, with what is known of all of them.
+        """
+        rows: Rows = []
+        for piece in progress(pieces, what=what):
+            done = self.state / f"{digest([what, name(piece)])}.parquet"
+            if not done.exists():
+                with atomic_path(done) as part:
+                    pd.DataFrame(score(piece)).to_parquet(part)
+            rows += pd.read_parquet(done).to_dict("records")
+        return rows
+
+    def add(
+        self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame, facts: Mapping[str, Any], *, name: str, given: Any = None, **about: Any
+    ) -> None:
+        """Add a unit's rows and what is known of its run; a row's own model, method and seed stand, where it has them."""
+        run_id = digest([self.key, name, given])
+        frame = pd.DataFrame(rows)
+        for column, value in {"model": self.model, "method": about.get("method", ""), "seed": about.get("seed", 0)}.items():
+            frame[column] = frame[column].fillna(value) if column in frame else value
+        self.frames.append(item_frame(frame, **self.common, run_id=run_id, backend=self.backend))
+        run = {"stage": self.job.stage, "unit": name, "method": "", "setting": "", "seed": 0, "threads": threads(), **about, **facts}
+        self.runs.append({**self.common, "model": self.model, "run_id": run_id, **run})
+
+    def write(self) -> None:
+        """Write <job>.items.parquet and <job>.runs.csv; GalleyError for a shard without work."""
+        if not self.frames:
+            way_out = f"lower `shards` in recipes/{self.job.recipe}/recipe.yaml"
+            raise GalleyError(f"{self.job.name}: there is no work left for this one of {self.job.shards} shards; {way_out}")
+        write_items(pd.concat(self.frames, ignore_index=True), self.job.out / f"{self.job.name}.items.parquet")
+        write_runs(pd.DataFrame(self.runs), self.job.out / f"{self.job.name}.runs.csv")
+
+
+def threads() -> int:
+    """Return the threads of torch, 1 where it was not needed."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None else 1

@@ -1,0 +1,106 @@
+"""What a job leaves, and that its finished units survive: killed at any point it ends in the same rows."""
+
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from galley.plan import Plan
+from galley.stage import Job, Stages
+from galley.tables.ledger import Ledger, leave
+
+
+def job_of(out, **more):
+    stage = Stages("toy")
+
+    @stage("seeds", "data_seed", each=("shard",))
+    def tune(job: Job) -> None:
+        """Tune."""
+
+    return stage["tune"].job(Plan(shards=2, **more), scale="smoke", out=out, shard=0)
+
+
+def row(item="a", score=1.0, **more):
+    return {"benchmark": "B", "metric": "accuracy", "item_id": item, "score": score, **more}
+
+
+def test_a_job_of_one_piece_leaves_its_rows_and_one_run(tmp_path):
+    job = job_of(tmp_path)
+    leave(job, [row(method="x"), row(method="y", model="m", seed=3)], backend="torch", device="cpu", tokens=7)
+    items = pd.read_parquet(tmp_path / "tune-0.items.parquet")
+    assert items[["model", "method", "seed"]].values.tolist() == [["m", "y", 3], ["none", "x", 0]]
+    (run,) = pd.read_csv(tmp_path / "tune-0.runs.csv", keep_default_na=False).to_dict("records")
+    assert (run["paper"], run["stage"], run["unit"], run["tokens"]) == ("toy", "tune", "tune-0", 7)
+    assert set(items["run_id"]) == {run["run_id"]} and run["wall_s"] >= 0
+
+
+def units(ledger, done, *, seeds, stop=None):
+    for seed in range(seeds):
+
+        def work(folder: Path, seed=seed):
+            done.append(seed)
+            if seed == stop:
+                os.kill(os.getpid(), signal.SIGKILL)
+            folder.mkdir(parents=True)
+            (folder / "half").write_text("state")
+            return [row(score=seed / 10)], {"tokens": seed}
+
+        ledger.unit(f"arm:x-{seed}", work, method="arm:x", seed=seed)
+    ledger.write()
+
+
+def test_finished_units_outlive_kill_9_and_more_seeds_add_only_themselves(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    units(Ledger(job_of(whole), backend="torch"), [], seeds=4)
+    child = os.fork()
+    if child == 0:
+        units(Ledger(job_of(killed), backend="torch"), [], seeds=3, stop=2)
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    done: list[int] = []
+    units(Ledger(job_of(killed), backend="torch"), done, seeds=3)
+    units(Ledger(job_of(killed, seeds=4), backend="torch"), done, seeds=4)
+    assert done == [2, 3]
+    name = "tune-0.items.parquet"
+    assert (whole / name).read_bytes() == (killed / name).read_bytes()
+    runs = pd.read_csv(killed / "tune-0.runs.csv")
+    assert runs["unit"].tolist() == [f"arm:x-{n}" for n in range(4)] and runs["tokens"].tolist() == [0, 1, 2, 3]
+    assert runs["run_id"].is_unique and not list(killed.rglob("half"))
+
+
+@pytest.mark.parametrize("change", ["data_seed", "inputs", "device", "given"])
+def test_what_decides_a_unit_makes_it_again(tmp_path, change):
+    data = tmp_path / "data.jsonl"
+    data.write_text("one")
+    done = []
+
+    def run(*, device="cpu", given=None, **plan):
+        ledger = Ledger(job_of(tmp_path, **plan), backend="torch", device=device, inputs={"data": data})
+        ledger.unit("arm", lambda folder: (done.append(1), ([row()], {}))[1], method="arm", given=given)
+        ledger.write()
+        return ledger.runs[0]["run_id"]
+
+    first = run()
+    assert run() == first and len(done) == 1
+    if change == "inputs":
+        data.write_text("two")
+    assert run(**{"data_seed": {"data_seed": 1}, "device": {"device": "cuda"}, "given": {"given": ["x"]}, "inputs": {}}[change]) != first
+    assert len(done) == 2
+
+
+def test_a_unit_whose_other_file_is_gone_is_made_again(tmp_path):
+    model, done = tmp_path / "model", []
+
+    def work(folder):
+        done.append(1)
+        model.write_text("weights")
+        return [row()], {}
+
+    for _ in range(2):
+        Ledger(job_of(tmp_path), backend="torch").unit("arm", work, needs=model)
+    assert len(done) == 1
+    model.unlink()
+    Ledger(job_of(tmp_path), backend="torch").unit("arm", work, needs=model)
+    assert len(done) == 2
