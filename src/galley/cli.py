@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `galley --help` stays quick.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pkgutil
 import sys
@@ -48,7 +49,9 @@ app = typer.Typer(
     Each command below is also a stage of a rule; a rule's log shows its exact call.""",
 )
 claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
-for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own stages
+for paper in pkgutil.iter_modules(papers.__path__):  # each paper brings its own stages, once they are written
+    if importlib.util.find_spec(f"galley.papers.{paper.name}.stages") is None:
+        continue
     app.add_typer(stage_commands.group(stages_of(paper.name)), name=paper.name.replace("_", "-"))
 app.add_typer(claims_app, name="claims")
 app.add_typer(code_commands.app)  # code-eval, code-generate, code-certify, code-parity

@@ -1,4 +1,6 @@
-"""What a scale of a recipe would take, from its plan alone: jobs, downloads, disk, memory, hours, and what is missing; nothing is run.
+"""What a scale of a recipe would take, from its plan alone: jobs, downloads, disk, and what is missing; nothing is run.
+
+And what the rules ask for: the memory of a job with a model, and its minutes.
 
 A paper's own `cost.py`, where it has one, adds `compute(plan)`, lines on what it computes, and `lacks(plan)`, what else the plan needs
 to run as the paper did.
@@ -70,7 +72,7 @@ def memory_mb(model: Model, *, copies: float, beside: int) -> int:
 def minutes(stage: Stage, plan: Plan, *, model: str, least: int) -> int:
     """Return the minutes to ask for one of a stage's jobs: the plan's GPU-hours of its units, with a margin, and at least `least`."""
     spec, shards = plan.models[model], plan.shards if "shard" in stage.each else 1
-    units = math.ceil(stage.units(plan) / shards)
+    units = math.ceil(stage.units(stage.own(plan, model)) / shards)
     return max(least, math.ceil(MARGIN * 60 * spec.gpu_hours * units / max(1, spec.gpus)))
 
 
@@ -96,6 +98,8 @@ def downloads(plan: Plan, stages: Stages, registry: dict[str, Source]) -> list[t
     rows = [(name, float(registry[name].bytes), registry[name].licence) for name in (*sources(plan, stages), *wheels) if name in registry]
     rows += [(name, 0.0, "from the hub") for name in stages.sources_of(plan) if name not in registry]
     rows += [(model.repo, weight_bytes(model), "from the hub") for model in plan.models.values() if model.repo]
+    taken = {model.repo for model in plan.models.values()}
+    rows += [(repo, 0.0, f"data set, streamed from the hub ({where})") for where, repo, _ in repos(plan) if repo not in taken]
     if hasattr(plan, "corpus"):
         mixture, total = plan.corpus.mixture, plan.corpus.mixture_bytes
         rows += [(name, total * weight / sum(mixture.values()), "text, streamed from the hub") for name, weight in mixture.items()]

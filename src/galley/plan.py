@@ -7,7 +7,7 @@ Source: ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +46,8 @@ def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), see
     names = recipe_names(folder)
     if recipe not in names:
         raise GalleyError(f"recipe is {recipe!r}; known recipes: {', '.join(names)}")
+    if seeds is not None and seeds < 1:
+        raise GalleyError(f"seeds is {seeds}; it takes a whole number from 1")
     if seeds not in (None, 1) and not stages_of(recipe).trains:
         raise GalleyError(f"seeds is {seeds}; {recipe} trains nothing, so it takes 1; add items with effort={seeds}")
     return read_plan(Path(folder) / recipe / "recipe.yaml", scale, model=plan_module(recipe).Plan, seeds=seeds, effort=effort)
@@ -53,31 +55,41 @@ def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), see
 
 def read_plan(path: Path, scale: str, *, model: type[P], seeds: int | None = None, effort: int = 1) -> P:
     """Read and check the plan of one scale; `effort` multiplies what the plan marks, `seeds` replaces the recipe's number."""
-    if seeds is not None and seeds < 1:
-        raise GalleyError(f"seeds is {seeds}; it takes a whole number from 1")
     plan = pinned(load_plan(path, scale=scale, model=model), read_pins(path.parent.parent))
     return grown(plan if seeds is None else plan.model_copy(update={"seeds": seeds}), effort)
 
 
-def grown(part: S, effort: int) -> S:
-    """Return a part of a plan with every number that effort multiplies multiplied."""
-    update: dict[str, Any] = {name: getattr(part, name) * effort for name in marked(type(part), EFFORT) if getattr(part, name) is not None}
-    update |= {name: grown(value, effort) for name, value in part if isinstance(value, Strict)}
-    return part.model_copy(update=update)
+def changed(part: S, change: Callable[[Strict], dict[str, Any]]) -> S:
+    """Return a part of a plan with every part in it, however deep, updated by what `change` says of it."""
 
-
-def pinned(part: S, pins: Mapping[str, Pin]) -> S:
-    """Return a part of a plan with the commits of recipes/revisions.yaml, where the recipe itself names none."""
-    update: dict[str, Any] = {}
-    for name, value in part:
+    def inside(value: Any) -> Any:
         if isinstance(value, Strict):
-            update[name] = pinned(value, pins)
-        elif isinstance(value, dict):
-            update[name] = {key: pinned(one, pins) if isinstance(one, Strict) else one for key, one in value.items()}
-    repo = repo_of(part)
-    if repo is not None and repo in pins and part.revision is None:  # type: ignore[attr-defined]
-        update["revision"] = pins[repo].commit
-    return part.model_copy(update=update)
+            return changed(value, change)
+        if isinstance(value, dict):
+            return {key: inside(one) for key, one in value.items()}
+        return [inside(one) for one in value] if isinstance(value, list) else value
+
+    return part.model_copy(update={name: inside(value) for name, value in part} | change(part))
+
+
+def grown(plan: S, effort: int) -> S:
+    """Return a plan with every number that effort multiplies multiplied."""
+
+    def more(part: Strict) -> dict[str, Any]:
+        numbers = {name: getattr(part, name) for name in marked(type(part), EFFORT)}
+        return {name: number * effort for name, number in numbers.items() if number is not None}
+
+    return changed(plan, more)
+
+
+def pinned(plan: S, pins: Mapping[str, Pin]) -> S:
+    """Return a plan with the commits of recipes/revisions.yaml, where the recipe itself names none."""
+
+    def commit(part: Strict) -> dict[str, Any]:
+        repo = repo_of(part)
+        return {"revision": pins[repo].commit} if repo in pins and part.revision is None else {}  # type: ignore[attr-defined,index]
+
+    return changed(plan, commit)
 
 
 def repo_of(part: Strict) -> str | None:

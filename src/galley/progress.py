@@ -44,7 +44,7 @@ def progress(things: Iterable[T], *, what: str, **bar: Any) -> Iterable[T]:
     """Return the things with a progress bar that appears when they take over ten seconds; in a log file a line every ten."""
     from tqdm.auto import tqdm
 
-    shown = tqdm(things, desc=what, delay=10, mininterval=0.5 if sys.stderr.isatty() else 10, **bar)
+    shown = tqdm(things, desc=what, delay=10, mininterval=0.5 if sys.stderr is not None and sys.stderr.isatty() else 10, **bar)
     log = own_log()
     return shown if log is None else _told(shown, log, State(what, bar.get("initial", 0), getattr(shown, "total", None), 0.0, 0.0))
 
@@ -62,8 +62,10 @@ def read_state(log: Path, *, since: float) -> State | None:
     """Return what the stage of a log last said, unless it said so before `since`: a stage that was killed leaves its file."""
     try:
         state = State(**json.loads(state_file(log).read_text(encoding="utf-8")))
-        return state if float(state.when) >= since else None
-    except (OSError, ValueError, TypeError):  # absent, half a file, or not ours
+        numbers = (state.when, state.done, state.rate, *((state.total,) if state.total is not None else ()))
+        sound = isinstance(state.what, str) and all(isinstance(n, int | float) and abs(n) < 1e15 for n in numbers)
+        return state if sound and state.when >= since else None
+    except (OSError, ValueError, TypeError, RecursionError):  # absent, half a file, or not ours
         return None
 
 

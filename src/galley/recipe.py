@@ -13,7 +13,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -44,8 +44,12 @@ HowMany = Annotated[int, HOW_MANY]  # units of work, not what one is: a finished
 
 
 def marked(model: type[BaseModel], mark: Mark) -> set[str]:
-    """Return the fields of a model that carry a mark."""
-    return {name for name, field in model.model_fields.items() if mark in field.metadata}
+    """Return the fields of a model that carry a mark, optional ones (`HowMany | None`) too."""
+    found = {name for name, field in model.model_fields.items() if mark in field.metadata}
+    for name, field in model.model_fields.items():
+        if any(mark in getattr(part, "__metadata__", ()) for part in get_args(field.annotation)):
+            found.add(name)
+    return found
 
 
 def identity(value: Any, *, without: tuple[Mark, ...] = (HOW_MANY, COST)) -> Any:

@@ -88,9 +88,14 @@ class Stage:
         """Return the options by name, as the function declares them."""
         return dict(list(inspect.signature(self.run, eval_str=True).parameters.items())[1:])
 
-    def sources_of(self, plan: Any) -> list[str]:
-        """Return the fetched sources that the stage reads by a plan."""
-        return list(self.sources(plan) if callable(self.sources) else self.sources)
+    def sources_of(self, plan: Any, *, model: str | None = None) -> list[str]:
+        """Return the fetched sources that the stage reads by a plan; of a job with a model, by that model alone."""
+        return list(self.sources(self.own(plan, model)) if callable(self.sources) else self.sources)
+
+    def own(self, plan: Any, model: str | None) -> Any:
+        """Return a plan with the model of one job alone, where each has its own."""
+        apart = "model" in self.each and model in plan.models
+        return plan.model_copy(update={"models": {model: plan.models[model]}}) if apart else plan
 
     def job(self, plan: Any, *, scale: str, out: Path, model: str = "none", shard: int | None = None) -> Job:
         """Return a run of this stage by a plan, one of its jobs; GalleyError for a model or a shard that the scale has not."""
@@ -112,9 +117,12 @@ class Stage:
 
         Reading another field is an error: a change of it would not run the stage again.
         """
-        own = {"models": {model: plan.models[model]}} if "model" in self.each and model in plan.models else {}
-        part = plan.model_copy(update=own)
-        for name in set(type(plan).model_fields) - set(self.fields()):
+        known = set(type(plan).model_fields)
+        unknown = sorted(set(self.reads) - known)
+        if unknown:
+            raise GalleyError(f"stage {self.name} of {self.recipe} reads plan.{unknown[0]}; the plan has {', '.join(sorted(known))}")
+        part = self.own(plan, model).model_copy()
+        for name in known - set(self.fields()):
             del part.__dict__[name]
         return part
 
@@ -129,11 +137,18 @@ class Stage:
         return digest([values, plan.shards if "shard" in self.each else 1])
 
     def code_digest(self) -> str:
-        """Return a digest of the stage's own lines and of the code that they import."""
-        (function,) = ast.parse(textwrap.dedent(inspect.getsource(self.run))).body
+        """Return a digest of the stage's own lines, of what its file says by the names in them, and of the code that these import."""
+        tree = ast.parse(textwrap.dedent(inspect.getsource(self.run)))
+        (function,) = tree.body
         assert isinstance(function, ast.FunctionDef)
-        body = ast.Module(function.body[1:] if ast.get_docstring(function) else function.body, [])
-        return digest([ast.dump(body), *(code_digest(module) for module in sorted(set(galley_imports(body))))])
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        lines: list[ast.stmt] = [
+            *body,
+            *(ast.Expr(default) for default in (*function.args.defaults, *function.args.kw_defaults) if default),
+        ]
+        lines += named(ast.Module(lines, []), ast.parse(Path(inspect.getsourcefile(self.run) or "").read_text(encoding="utf-8")))
+        module = ast.Module(lines, [])
+        return digest([ast.dump(module), *(code_digest(name) for name in sorted(set(galley_imports(module))))])
 
     def leaves(self, plan: Any) -> list[str]:
         """Return what the stage's jobs leave, under results/<scale>/<recipe>/: items and runs of these names."""
@@ -145,6 +160,27 @@ class Stage:
     def jobs(self, plan: Any) -> int:
         """Return the number of the stage's jobs."""
         return len(self.leaves(plan))
+
+
+def named(body: ast.Module, file: ast.Module) -> list[ast.stmt]:
+    """Return the statements of a file that bind the names in a body, and those that these need in their turn."""
+    bound = {name: statement for statement in file.body for name in _bound(statement)}
+    found: list[ast.stmt] = []
+    todo: list[ast.AST] = [body]
+    while todo:
+        names = {node.id for node in ast.walk(todo.pop()) if isinstance(node, ast.Name)}
+        more = [statement for name, statement in bound.items() if name in names and statement not in found]
+        found += more
+        todo += more
+    return found
+
+
+def _bound(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
+    if isinstance(statement, ast.Assign):
+        return [target.id for target in statement.targets if isinstance(target, ast.Name)]
+    return [statement.name] if isinstance(statement, ast.FunctionDef | ast.ClassDef) else []
 
 
 class Stages(dict[str, Stage]):
@@ -169,6 +205,11 @@ class Stages(dict[str, Stage]):
         """
 
         def declare(run: Callable[..., None]) -> Callable[..., None]:
+            own = ("out", "scale", "seeds", "effort", *each)
+            taken = [name for name in list(inspect.signature(run).parameters)[1:] if name in own]
+            if taken or run.__name__ in self:
+                what = f"the option {taken[0]!r}, which comes by itself" if taken else "the name of another stage"
+                raise ValueError(f"stage {run.__name__} of {self.recipe} has {what}; give it another name")
             self[run.__name__] = Stage(self.recipe, run.__name__, reads, run, each, sources, units, when)
             return run
 
@@ -191,7 +232,8 @@ class Stages(dict[str, Stage]):
 
     def sources_of(self, plan: Any) -> list[str]:
         """Return the sources that the stages of a plan read, each once."""
-        return list(dict.fromkeys(name for stage in self.values() if stage.jobs(plan) for name in stage.sources_of(plan)))
+        stages = [stage for stage in self.values() if stage.jobs(plan)]
+        return list(dict.fromkeys(name for stage in stages for name in stage.sources_of(plan)))
 
     def jobs(self, plan: Any) -> dict[str, int]:
         """Return the number of jobs of each rule."""

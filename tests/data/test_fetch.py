@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tenacity import wait_none
 
 from galley.artifact import GalleyError
 from galley.data import fetch as module
@@ -53,7 +54,7 @@ class Server:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
@@ -123,7 +124,8 @@ def test_absent_everywhere(server, tmp_path):
     assert not leftovers(tmp_path / "out")
 
 
-def test_no_network(server, tmp_path):
+def test_no_network(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module._attempt.retry, "wait", wait_none())  # four attempts still, without the pauses between them
     server.server.shutdown()
     server.server.server_close()
     with pytest.raises(GalleyError, match="no connection"):

@@ -129,8 +129,11 @@ def test_blob_ids_are_fetched_from_the_archive(tmp_path, monkeypatch):
         def log_message(self, *args):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Archive) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # of five waiting connections the sixth would try again after a second
+
+    with Server(("127.0.0.1", 0), Archive) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setattr(hub, "BLOBS", f"http://127.0.0.1:{server.server_port}/{{blob}}")
         (tmp_path / "d").mkdir()
         ids = [f"b{i}" for i in range(100)]

@@ -71,7 +71,7 @@ def test_pin_writes_what_the_hub_says_and_the_plan_reads_it(tree, monkeypatch):
     assert all(model.revision is None for model in plan.models.values())
     Hub.commits = {repo: f"{i:040x}" for i, repo in enumerate(repositories(tree))}
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         code, out, err = pin(tree, HF_ENDPOINT=address)
         assert code == 0, err

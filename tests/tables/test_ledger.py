@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from galley.artifact import GalleyError
 from galley.plan import Plan
 from galley.stage import Job, Stages
 from galley.tables.ledger import Ledger, leave
@@ -104,3 +105,43 @@ def test_a_unit_whose_other_file_is_gone_is_made_again(tmp_path):
     model.unlink()
     Ledger(job_of(tmp_path), backend="torch").unit("arm", work, needs=model)
     assert len(done) == 2
+
+
+def test_units_whose_names_read_alike_are_two_and_odd_names_stay_in_the_folder(tmp_path):
+    ledger = Ledger(job_of(tmp_path), backend="torch")
+    names = ["lr:0.1", "lr/0.1", "..", "", "x" * 300, "a b"]
+    for n, name in enumerate(names):
+        ledger.unit(name, lambda folder, n=n: ([row(item=f"i{n}", score=n)], {}), method="arm")
+    ledger.write()
+    items = pd.read_parquet(tmp_path / "tune-0.items.parquet")
+    assert sorted(items["score"]) == list(range(len(names))) and items["run_id"].nunique() == len(names)
+    assert {path.parent for path in tmp_path.rglob("*.json")} == {ledger.state}
+
+
+@pytest.mark.parametrize("record", ["", "{", "[1]"])
+def test_a_record_that_the_machine_lost_half_way_makes_the_unit_again(tmp_path, record):
+    done = []
+
+    def run():
+        Ledger(job_of(tmp_path), backend="torch").unit("arm", lambda folder: (done.append(1), ([row()], {}))[1])
+
+    run()
+    (facts,) = tmp_path.rglob("*.json")
+    facts.write_text(record)
+    run()
+    assert len(done) == 2
+
+
+def test_a_folder_that_a_kill_left_behind_a_finished_unit_goes(tmp_path):
+    ledger = Ledger(job_of(tmp_path), backend="torch")
+    for _ in range(2):
+        ledger.unit("arm", lambda folder: ([row()], {}))
+        (folder,) = (path.with_suffix("") for path in tmp_path.rglob("*.json"))
+        folder.mkdir(exist_ok=True)
+    Ledger(job_of(tmp_path), backend="torch").unit("arm", lambda folder: ([row()], {}))
+    assert not folder.exists()
+
+
+def test_a_shard_without_work_says_what_to_do(tmp_path):
+    with pytest.raises(GalleyError, match=r"no work.*2 shards; lower `shards` in recipes/toy"):
+        Ledger(job_of(tmp_path), backend="torch").write()

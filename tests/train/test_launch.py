@@ -1,11 +1,10 @@
 """Two processes over FSDP (gloo, on the CPU) against one: the same losses, the same weights, also after a kill."""
 
 import json
-import os
-import signal
-import subprocess
 import time
+from types import SimpleNamespace
 
+import forked_launch
 import pandas as pd
 import pytest
 import torch
@@ -17,6 +16,7 @@ from galley.models.likelihood import Windows, load_windows, save_windows, score_
 from galley.models.loading import load_model
 from galley.models.scratch import train_tokenizer
 from galley.papers.mha2mla.convert import convert_mla
+from galley.train import launch
 from galley.train.launch import command, launch_training
 from galley.train.loop import TrainConfig, train
 from galley.train.packing import packed, write_packed
@@ -73,20 +73,25 @@ def equal(root, folder, model, log, points):
     return losses, [p.detach() for p in again.parameters()]
 
 
-def test_two_processes_equal_one_and_an_interrupted_run_ends_in_the_same_bytes(ground, tmp_path):
+def test_two_processes_equal_one_and_an_interrupted_run_ends_in_the_same_bytes(ground, tmp_path, monkeypatch):
+    """The uninterrupted run and the killed one are forked, with the launcher's environment; the launcher itself goes on after the kill."""
     root, model, log, points = ground
-    run(root, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "subprocess", SimpleNamespace(run=forked_launch.run))
+        run(root, tmp_path / "whole")
     losses, weights = equal(root, tmp_path / "whole", model, log, points)
     folder = tmp_path / "killed"
     job = json.loads((tmp_path / "whole/job.json").read_text().replace(str(tmp_path / "whole"), str(folder)))
     folder.mkdir()
     (folder / "job.json").write_text(json.dumps(job))
-    launched = subprocess.Popen(command(folder / "job.json", processes=2, device=CPU, config=HALF), start_new_session=True)
+    launched = forked_launch.start(command(folder / "job.json", processes=2, device=CPU, config=HALF))
     while not (folder / "train/state.json").exists():  # a step has been kept
-        assert launched.poll() is None
-        time.sleep(0.05)
-    os.killpg(launched.pid, signal.SIGKILL)
-    launched.wait()
+        assert all(process.is_alive() for process in launched)
+        time.sleep(0.01)
+    for process in launched:
+        process.kill()
+    for process in launched:
+        process.join()
     assert json.loads((folder / "train/state.json").read_text())["step"] in (2, 4, 6) and not (folder / "out").exists()
     run(root, folder)
     losses_again, weights_again = equal(root, folder, model, log, points)

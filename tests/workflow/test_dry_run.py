@@ -78,6 +78,21 @@ def test_every_target_at_every_scale_with_commands_that_resolve_the_plan(clone, 
     assert trained == {name for name in NAMES if stages_of(name).trains}
 
 
+def test_memory_and_time_follow_from_the_plan_s_model(answers):
+    """An 8B model asks for more than its weights, a 135M one for a laptop's share, and no profile lists rules for that."""
+    _, text = answers[("-p", TABLE, CERTIFICATE, "all", "--config", "scale=paper", SEEDED)]
+    specs = {name: spec for recipe in NAMES for name, spec in read_plan_of(recipe, "paper", folder=ROOT / "recipes").models.items()}
+    asked = re.findall(
+        r"^rule (\w+):.*?wildcards: .*?\bmodel=([\w.-]+).*?runtime=(\d+).*?mem_mb=(\d+)", text, flags=re.MULTILINE | re.DOTALL
+    )
+    assert {model for _, model, *_ in asked} == set(specs) and len({rule for rule, *_ in asked}) > len(NAMES)
+    for rule, model, minutes, megabytes in asked:
+        assert int(megabytes) > 4 * specs[model].params_m, f"{rule} of {model} asks {megabytes} MB"
+        assert int(minutes) >= 60, rule
+    arms = {model: int(minutes) for rule, model, minutes, _ in asked if rule == "mha2mla_arms"}
+    assert arms["SmolLM-135M"] < arms["Llama2-7B"] > 60 * specs["Llama2-7B"].gpu_hours / specs["Llama2-7B"].gpus
+
+
 def parsed(words):
     """Return the options of a command line as its command reads them; a usage error fails the test."""
     command, context = typer.main.get_command(app), None

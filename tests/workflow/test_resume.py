@@ -1,6 +1,7 @@
 """A run that is killed goes on where it stopped, to the same bytes; a second run has nothing to do."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -64,3 +65,12 @@ def test_a_second_run_has_nothing_to_do_and_says_so(finished):
     code, text = finished.snakemake(*RUN)
     assert code == 0 and "Nothing to be done" in text, text
     assert {name: (finished.folder / "results" / name).stat().st_mtime_ns for name in MADE} == before
+
+
+def test_another_device_or_seed_runs_the_model_s_jobs_again_and_nothing_before_them(finished):
+    """Parameters that are made of inputs or outputs are no reason to run again: these must not be."""
+    for change, rules in (("device=cuda", {"mha2mla_inspect", "mha2mla_arms"}), ("seeds=2", {"mha2mla_arms"})):
+        code, text = finished.snakemake("-n", TABLE, *SMOKE, change)
+        assert code == 0, text
+        found = set(re.findall(r"^(\w+)\s+\d+\s*$", text, flags=re.MULTILINE))
+        assert found == {*rules, "table", "total"}, (change, found)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from galley.artifact import GalleyError
-from galley.recipe import COST, Strict
+from galley.recipe import COST, Strict, TimesEffort
 
 TEXTS = ("shakespeare", "paul_graham_essays")  # the sources of text that `prepare-corpus` is given
 FIELD_OF = {"scratch": "scratch", "wheel": "source", "hub": "repo"}  # what a model of each kind needs
@@ -54,7 +54,7 @@ class Model(Strict):
         default=None, description="global batch of the fine-tuning, in tokens; default: batch_size x seq_len"
     )
     seq_len: int | None = Field(default=None, description="overrides training.seq_len")
-    steps: int | None = Field(default=None, description="overrides training.steps")
+    steps: TimesEffort | None = Field(default=None, description="overrides training.steps")
 
     @model_validator(mode="after")
     def _complete(self) -> Model:

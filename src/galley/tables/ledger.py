@@ -9,7 +9,9 @@ Source: ours.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -63,17 +65,19 @@ class Ledger:
         else decides the unit. Where the file `needs` (what the unit makes beside its rows) is gone, it is made again.
         """
         about = {"method": method, "setting": setting, "seed": seed}
-        folder = self.state / (name.replace(":", "_").replace("/", "_") + (f"-{digest(given)}" if given is not None else ""))
+        readable = re.sub(r"[^\w.+=-]+", "_", name)[:60].strip(".")
+        folder = self.state / f"{readable}-{digest([name, given])}"  # two names may read alike
         items, done = folder.with_name(f"{folder.name}.parquet"), folder.with_name(f"{folder.name}.json")
-        if not done.exists() or (needs is not None and not needs.exists()):
+        facts = read_facts(done)
+        if facts is None or (needs is not None and not needs.exists()):
             watch = Stopwatch()
             rows, facts = work(folder)
             facts = {"threads": threads(), **watch.read(), **facts}
             with atomic_path(items) as part:
                 pd.DataFrame(rows).to_parquet(part)
             write_json(done, facts)
-            shutil.rmtree(folder, ignore_errors=True)
-        self.add(pd.read_parquet(items), json.loads(done.read_text()), name=name, given=given, **about)
+        shutil.rmtree(folder, ignore_errors=True)
+        self.add(pd.read_parquet(items), facts, name=name, given=given, **about)
 
     def each(self, what: str, pieces: Sequence[T], score: Callable[[T], Sequence[Mapping[str, Any]]], *, name: Callable[[T], str]) -> Rows:
         """Return the rows of many small pieces of one unit, each kept when it is finished under `what` and its name.
@@ -108,6 +112,14 @@ class Ledger:
             raise GalleyError(f"{self.job.name}: there is no work left for this one of {self.job.shards} shards; {way_out}")
         write_items(pd.concat(self.frames, ignore_index=True), self.job.out / f"{self.job.name}.items.parquet")
         write_runs(pd.DataFrame(self.runs), self.job.out / f"{self.job.name}.runs.csv")
+
+
+def read_facts(done: Path) -> dict[str, Any] | None:
+    """Return what is known of a finished unit; None for one that is not, or whose record the machine lost half way."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        facts = json.loads(done.read_text(encoding="utf-8"))
+        return facts if isinstance(facts, dict) else None
+    return None
 
 
 def threads() -> int:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import asdict
 
@@ -70,7 +69,7 @@ from collections import Counter
 from pathlib import Path
 from galley.data.functions import functions_in
 from galley.papers.case2code.synthesis import synthesise
-text = "".join(f"def f{i}(n):\\n    return n * {i} + {i % 7}\\n" for i in range(400))
+text = "".join(f"def f{i}(n):\\n    return n * {i} + {i % 7}\\n" for i in range(160))
 functions = functions_in(text, origin="o", package="p")
 for _ in synthesise(functions, journal=Path(sys.argv[1]), counts=Counter(), cases=8, seed=0):
     print("kept", flush=True)
@@ -81,7 +80,6 @@ def test_after_kill_9_finished_programs_are_not_run_again(tmp_path, monkeypatch)
     journal = tmp_path / "j.sqlite"
     child = subprocess.Popen([sys.executable, "-c", KILLED, str(journal)], stdout=subprocess.PIPE, start_new_session=True)
     assert child.stdout is not None and child.stdout.readline() == b"kept\n"
-    time.sleep(0.3)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     with Journal(journal) as kept:
@@ -99,13 +97,13 @@ def test_after_kill_9_finished_programs_are_not_run_again(tmp_path, monkeypatch)
             yield from super().map(seen(), ordered=ordered)
 
     monkeypatch.setattr(synthesis, "Sandbox", Counting)
-    text = "".join(f"def f{i}(n):\n    return n * {i} + {i % 7}\n" for i in range(400))
+    text = "".join(f"def f{i}(n):\n    return n * {i} + {i % 7}\n" for i in range(160))
     functions = functions_in(text, origin="o", package="p")
     resumed = list(synthesise(functions, journal=journal, counts=Counter(), cases=8, seed=0))
     with Journal(journal) as kept:
         assert ran["programs"] == len(kept) - before  # each program of the journal ran once, before or after the kill
     whole = list(synthesise(functions, journal=tmp_path / "other.sqlite", counts=Counter(), cases=8, seed=0))
-    assert [asdict(s) for s in resumed] == [asdict(s) for s in whole] and len(whole) > 300
+    assert [asdict(s) for s in resumed] == [asdict(s) for s in whole] and len(whole) > 120
 
 
 def test_a_language_models_inputs_are_used_where_they_run(functions, tmp_path):

@@ -58,7 +58,7 @@ def test_an_endpoint_is_asked_again_while_it_says_nothing_and_never_twice_for_wh
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         for _ in range(2):
             writer = endpoint_writer(base_url=f"http://127.0.0.1:{server.server_port}/v1", model="m", cache=tmp_path)

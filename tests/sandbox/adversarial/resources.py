@@ -1,6 +1,6 @@
 """Programs that eat the machine or outlive their time. Source: ours."""
 
-from adversarial.attack import CHECK, SMALL, Attack
+from adversarial.attack import CHECK, Attack
 
 from galley.sandbox.types import Calls, Check, Limits, Stdin
 
@@ -106,5 +106,5 @@ ATTACKS = [
     Attack("waits for input that never comes", "import os\nr, w = os.pipe()\nos.read(r, 1)", verdicts=TIMEOUT),
     Attack("slow to end", "import atexit, time, sys\natexit.register(time.sleep, 60)\nsys.exit(0)", verdicts=("no_result", "timeout")),
     Attack("a destructor that never ends", "class A:\n  def __del__(self):\n    while True: pass\na = A()\ndel a", verdicts=TIMEOUT),
-    Attack("stops itself", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", verdicts=TIMEOUT, limits=SMALL),
+    Attack("stops itself", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", verdicts=TIMEOUT),
 ]
