@@ -18,7 +18,7 @@ def test_the_table_is_made_from_nothing_with_a_verdict_on_every_claim(every, rec
     results = every.folder / "results"
     claims = pd.read_csv(results / f"claims_{recipe}.csv", keep_default_na=False)
     assert claims["claim_id"].tolist() == [claim.id for claim in load_claims(every.folder / "recipes" / recipe / "claims.yaml")]
-    assert (claims.loc[claims["verdict"] == "not_run", "reason"] != "").all() and "contradicted" not in set(claims["verdict"])
+    assert (claims.loc[claims["verdict"] == "not_run", "reason"] != "").all()
     for name in (f"table_{recipe}.md", f"table_{recipe}.tex", f"table_{recipe}.html", f"certificate_{recipe}.html"):
         assert (results / name).stat().st_size > 500, name
 
