@@ -122,7 +122,8 @@ def describe(plan: Plan, stages: Stages, *, scale: str, recipes: Path) -> str:
     lines += ["", "Downloads (once; a mirror or the cache spares them)"]
     lines += [f"  {name:<32}{size(n) if n else '':>10}  {note}" for name, n, note in fetched]
     lines += [f"  {'in all':<32}{size(sum(n for _, n, _ in fetched)):>10}", ""]
-    lines += [*(own.compute(plan) if own else ()), "", f"Disk: about {size(disk_bytes(plan, stages, registry))}"]
+    lines += [*own.compute(plan), ""] if own else []
+    lines += [f"Disk: about {size(disk_bytes(plan, stages, registry))}"]
     absent = [*missing(plan, stages, recipes=recipes), *(own.lacks(plan) if own else ())]
     lines += ["", "Not there yet", *(f"  {text}" for text in absent)] if absent else []
     return "\n".join([*lines, "", f"Run it:  snakemake --cores all results/table_{stages.recipe}.csv --config scale={scale}"])

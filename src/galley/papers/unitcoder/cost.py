@@ -39,7 +39,7 @@ def compute(plan: Plan) -> list[str]:
     lines += [f"  {stage}: about {n:,}, {n * RUN_S / 60:.2g} CPU-minutes" for stage, n in executions(plan).items()]
     if replies(plan):
         lines += ["", f"replies of {plan.agents.model}: about {replies(plan):,}, of up to 2,048 tokens each"]
-    lines += ["", "fine-tuning:"]
+    lines += ["", "fine-tuning:"] if plan.models else []
     for name, m in plan.models.items():
         runs = 4 * plan.seeds
         minutes = runs * plan.tuning.tokens * m.params_m * TOKEN_S_PER_M / 60
