@@ -135,10 +135,13 @@ def folder_of(files):
 
 
 def sources_of(recipe, stage):
-    """Return a function from wildcards to the fetched sources that a stage reads."""
-    return lambda wildcards: expand(
-        "results/sources/{source}", source=stages_of(recipe)[stage].sources_of(plan_of(recipe, wildcards.scale))
-    )
+    """Return a function from wildcards to the fetched sources that a job of a stage reads."""
+
+    def of(wildcards):
+        names = stages_of(recipe)[stage].sources_of(plan_of(recipe, wildcards.scale), model=wildcards.get("model"))
+        return expand("results/sources/{source}", source=names)
+
+    return of
 
 
 def text(recipe, *splits):
