@@ -30,7 +30,7 @@ $(ENV_DONE): requirements.lock pyproject.toml
 	touch $@
 
 results/%: $(ENV_DONE) FORCE
-	snakemake --cores $(CORES) $@ --config scale=$(SCALE)
+	galley run $@ --cores $(CORES) --scale $(SCALE)
 
 FORCE:
 
@@ -53,7 +53,7 @@ types: $(ENV_DONE)
 	mypy
 
 smoke: $(ENV_DONE)
-	snakemake --cores $(CORES) all --config scale=smoke
+	galley run all --cores $(CORES) --scale smoke
 
 # The recipes as a JSON list, for a matrix of runners.
 recipes:

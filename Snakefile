@@ -21,9 +21,9 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     scale="smoke|laptop|paper",
-    model=r"[A-Za-z0-9._-]+",
+    model=r"[A-Za-z0-9._-]+(?<!\.json)",
     shard=r"\d+",
-    source=r"[a-z0-9_.-]+",
+    source=r"[a-z0-9_.-]+(?<!\.json)",
     corpus="corpus[a-z0-9_-]*",
     recipe="|".join(RECIPES),
 
@@ -41,6 +41,14 @@ for name in RECIPES:
 include: "rules/kernels.smk"
 include: "rules/code.smk"
 include: "rules/tables.smk"
+
+
+onsuccess:
+    tell_absent()
+
+
+onerror:
+    tell_absent()
 
 
 localrules:

@@ -58,7 +58,7 @@ pathvars:
 use rule stage as case2code_tune with:
     """D1, D4 to D6: a real model on functions with their own cases, with another's and with none, dealt to shards."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         cases="results/{scale}/case2code/cases.jsonl",
         sources=sources_of("case2code", "tune"),
     threads: shard_threads("case2code")

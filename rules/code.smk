@@ -7,7 +7,7 @@ PUBLISHED = {"humaneval_plus": "codet", "mbpp_plus": "llmdebugger"}
 rule code_certificates:
     """Run every canonical solution, wrong program and attack: 1, near 0 and 0, or the benchmark is not scored."""
     input:
-        sources=expand("results/sources/{source}", source=CODE),
+        sources=fetched(*CODE),
     output:
         "results/table_code_certificates.csv",
     log:
@@ -26,8 +26,7 @@ rule code_certificates:
 rule code_parity:
     """Judge programs that models wrote by our comparison and by evalplus's own."""
     input:
-        tasks="results/sources/{benchmark}",
-        programs=lambda wildcards: f"results/sources/{PUBLISHED[wildcards.benchmark]}",
+        sources=lambda wildcards: fetched(wildcards.benchmark, PUBLISHED[wildcards.benchmark]),
     output:
         table="results/code_parity/{benchmark}/agreement.csv",
         differences="results/code_parity/{benchmark}/differences.jsonl",
@@ -40,7 +39,7 @@ rule code_parity:
         mem_mb=8000,
         runtime=240,
     params:
-        sources=lambda wildcards, input: Path(input.tasks).parent,
+        sources=lambda wildcards, input: Path(input.sources[0]).parent,
         out=lambda wildcards, output: Path(output.table).parent,
         code=code("galley.evaluate.code.parity"),
     shell:

@@ -49,7 +49,7 @@ pathvars:
 use rule stage as codeseq_tune with:
     """M1 and M2: a real model tuned on functions of sequences and on solutions, one shard of the arms."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         synthesis=expand("results/{{scale}}/codeseq/{name}.jsonl", name=["functions", "gtg", "sft", "sft_plain"]),
     threads: shard_threads("codeseq")
     resources:

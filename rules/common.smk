@@ -3,21 +3,29 @@
 import functools
 import os
 import shlex
+import sys
 from pathlib import Path
 
-from galley import cost
+from galley import cluster, cost
 from galley.artifact import GalleyError, code_digest, digest
+from galley.clock import no_later_than_now
+from galley.data import fetched as fetching
+from galley.data.fetched import MISSING
 from galley.plan import read_plan_of
 from galley.recipe import recipe_names
 from galley.stage import stages_of
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # OpenMP threads that spin while they wait took five times the CPU on a machine that does other work too.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+SOURCES = Path("results/sources")
 RECIPES = recipe_names(Path("recipes"))
-KNOWN = {"scale", "effort", "seeds", "mirror", "device"}
+KNOWN = {"scale", "effort", "seeds", "mirror", "device", "missing"}
 DEVICES = ("auto", "cpu", "cuda")
 CLUSTER_THREADS = 8  # of a job that has a node's cores to itself, or its share of them
+# What a folder holds is told by the record beside it, whose bytes decide: the folder's own time does not.
+BASE = {"base": ancient("results/{scale}/models/{model}"), "weights": "results/{scale}/models/{model}.json"}
 LEAVES = {"rows": "results/{scale}/<stage>.items.parquet", "runs": "results/{scale}/<stage>.runs.csv"}
 
 
@@ -32,9 +40,13 @@ def check_config():
             raise WorkflowError(f"config: {key} is {value!r}; it takes a whole number from {low}, as in --config {key}=4")
     if config["device"] not in DEVICES:
         raise WorkflowError(f"config: device is {config['device']!r}; allowed: {', '.join(DEVICES)}")
-    mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
-    if mirror and not Path(mirror).is_dir():
-        raise WorkflowError(f"config: mirror is {mirror!r}, which is not a folder; unset GALLEY_MIRROR or name one that exists")
+    if config["missing"] not in MISSING:
+        raise WorkflowError(f"config: missing is {config['missing']!r}; allowed: {', '.join(MISSING)}")
+    mirror = mirror_folder()
+    if mirror and not mirror.is_dir():
+        raise WorkflowError(f"config: mirror is {str(mirror)!r}, which is not a folder; unset GALLEY_MIRROR or name one that exists")
+    if mirror:  # for the jobs, by the environment: it is where bytes come from, not what they are
+        os.environ.update(GALLEY_MIRROR=str(mirror))
     for name in RECIPES:  # a wrong scale or recipe stops here, with its own message
         plan_of(name, config["scale"])
     check_shared(config["scale"])
@@ -85,18 +97,12 @@ def seeds_of(recipe):
 
 
 @functools.lru_cache
-def plan_of(recipe, scale):
-    """Return the resolved plan of a recipe's scale, or stop with the recipe's error."""
+def plan_of(recipe, scale, effort=None):
+    """Return the resolved plan of a recipe's scale, at the effort asked for or another; or stop with the recipe's error."""
     try:
-        return read_plan_of(recipe, scale, seeds=seeds_of(recipe), effort=config["effort"])
+        return read_plan_of(recipe, scale, seeds=seeds_of(recipe), effort=effort or config["effort"])
     except GalleyError as error:
         raise WorkflowError(str(error))
-
-
-def mirror_flag(wildcards=None):
-    """Return the --mirror flag, absolute; it is where bytes come from, not what they are."""
-    mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
-    return f"--mirror {shlex.quote(str(Path(mirror).resolve()))}" if mirror else ""
 
 
 @functools.lru_cache
@@ -119,6 +125,7 @@ def declared(recipe, stage):
         given = {name: files if isinstance(files, str) else folder_of(files) for name, files in input.items() if files}
         asked = {"workers": threads, "device": device_of(recipe, wildcards), **given}
         own = {name: wildcards[name] for name in mine.each} | {name: asked.get(name) for name in mine.takes}
+        own |= {"missing": config["missing"]} if mine.essential else {}
         every = {"scale": wildcards.scale, "effort": config["effort"], "seeds": seeds_of(recipe), **own, "out": Path(output.rows).parent}
         return " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in every.items() if value is not None)
 
@@ -139,9 +146,25 @@ def sources_of(recipe, stage):
 
     def of(wildcards):
         names = stages_of(recipe)[stage].sources_of(plan_of(recipe, wildcards.scale), model=wildcards.get("model"))
-        return expand("results/sources/{source}", source=names)
+        return fetched(*names)
 
     return of
+
+
+def fetched(*names):
+    """Return the folders of fetched sources and the records of what they hold."""
+    return [*ancient(expand("results/sources/{source}", source=names)), *expand("results/sources/{source}.json", source=names)]
+
+
+def records_of(recipe):
+    """Return the records of the sources that a recipe's plan reads: its table says which were out of reach."""
+    plan = plan_of(recipe, config["scale"])
+    return expand("results/sources/{source}.json", source=cost.sources(plan, stages_of(recipe)))
+
+
+def registered(wildcards):
+    """Return what the registry, or the hub's pin, says of a source's bytes: another entry is another source."""
+    return fetching.registered(wildcards.source, recipes=Path("recipes"))
 
 
 def text(recipe, *splits):
@@ -154,7 +177,8 @@ def agent_of(recipe):
 
     def of(wildcards):
         agents = plan_of(recipe, wildcards.scale).agents
-        return f"results/{wildcards.scale}/models/{agents.model}" if agents.kind == "local" else []
+        folder = f"results/{wildcards.scale}/models/{agents.model}"
+        return [ancient(folder), f"{folder}.json"] if agents.kind == "local" else []
 
     return of
 
@@ -209,8 +233,8 @@ def model_hours(recipe, stage, least):
     """Return a function from wildcards to minutes: what the plan says of the model's work, and half as much again; at least `least` hours."""
 
     def of(wildcards, attempt):
-        mine, plan = stages_of(recipe)[stage], plan_of(recipe, wildcards.scale)
-        return attempt * cost.minutes(mine, plan, model=wildcards.model, least=60 * least)
+        mine, plan = stages_of(recipe)[stage], plan_of(recipe, wildcards.scale, effort=1)
+        return attempt * cost.minutes(mine, plan, model=wildcards.model, least=60 * least, effort=config["effort"])
 
     return of
 
@@ -221,4 +245,38 @@ def parts(recipe, kind):
     return [f"results/{scale}/{recipe}/{name}.{kind}" for name in stages_of(recipe).leaves(plan_of(recipe, scale))]
 
 
+def mirror_folder():
+    """Return the local mirror, where one is named."""
+    mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
+    return Path(mirror).resolve() if mirror else None
+
+
+def check_cluster():
+    """Refuse a bucket or a cluster that cannot be used, in one line: what is wrong is in no file of these rules."""
+    where, wrong = workflow.storage_settings, None
+    if workflow.is_main_process and where and where.default_storage_provider == "s3":
+        wrong = cluster.bucket_fault(workflow.storage_registry.default_storage_provider.settings, where.default_storage_prefix or "")
+        if not workflow.output_settings.dryrun:
+            wrong = wrong or cluster.cluster_fault(sys.argv[1:], Path.cwd())
+    if wrong:
+        raise SystemExit(f"error: {wrong}")
+
+
+def before_a_run():
+    """Before Snakemake looks at what is there: files of a clock that has jumped back are of now, and what was out of reach is tried again."""
+    if workflow.is_main_process and not workflow.output_settings.dryrun and "--lint" not in sys.argv:
+        no_later_than_now(Path("results"))
+        for name, why in fetching.try_again(SOURCES, recipes=Path("recipes"), mirror=mirror_folder()).items():
+            logger.warning(why or f"source {name} had been out of reach and is fetched now; what is made of it is made again")
+
+
+def tell_absent():
+    """Say at the end of a run which sources were out of reach."""
+    gone = fetching.recorded_absent(SOURCES)
+    if gone:
+        logger.warning(f"out of reach: {', '.join(gone)}; what needs them is not_run. The next run tries them again")
+
+
 check_config()
+check_cluster()
+before_a_run()

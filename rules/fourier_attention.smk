@@ -11,7 +11,7 @@ pathvars:
 use rule stage as fourier_attention_inspect with:
     """Section 3: the compressed channels from calibration text, and the claims that need one prompt."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         corpus=text("fourier_attention", "calibration"),
         paper=local("recipes/fourier_attention/paper_values.csv"),
     output:
@@ -33,7 +33,7 @@ pathvars:
 use rule stage as fourier_attention_needles with:
     """Sections 4.2 and 5: the needle grid through every method's cache, one prefill a prompt."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         corpus=text("fourier_attention", "heldout"),
         errors="results/{scale}/fourier_attention/{model}/errors.safetensors",
     threads: shard_threads("fourier_attention")
@@ -52,7 +52,7 @@ pathvars:
 use rule stage as fourier_attention_tasks with:
     """Section 4.2 and Table 3: LongBench and RULER through every method's cache, one prefill a prompt."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         corpus=text("fourier_attention", "heldout"),
         errors="results/{scale}/fourier_attention/{model}/errors.safetensors",
         sources=sources_of("fourier_attention", "tasks"),

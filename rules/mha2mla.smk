@@ -12,7 +12,7 @@ pathvars:
 use rule stage as mha2mla_inspect with:
     """Section 2: the exact claims on real tensors, and the mean norms of every rotary pair on training text."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         corpus=text("mha2mla", "calibration"),
     output:
         **LEAVES,
@@ -33,7 +33,7 @@ pathvars:
 use rule stage as mha2mla_arms with:
     """Sections 2.2, 2.4 and 4: convert each arm, fine-tune it on the same tokens, score it as it goes, benchmark it."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         corpus=text("mha2mla", "train", "heldout"),
         norms="results/{scale}/mha2mla/{model}/norms.safetensors",
         sources=sources_of("mha2mla", "arms"),

@@ -19,6 +19,7 @@ rule table:
         metrics=local("recipes/metrics.yaml"),
         figures=lambda wildcards: [local(path) for path in [f"recipes/{wildcards.recipe}/figures.yaml"] if Path(path).exists()],
         readme=local("recipes/{recipe}/README.md"),
+        records=lambda wildcards: records_of(wildcards.recipe),
     output:
         table=report("results/table_{recipe}.csv", category="{recipe}", labels={"what": "table"}),
         claims=report("results/claims_{recipe}.csv", category="{recipe}", labels={"what": "claims"}),
@@ -33,16 +34,17 @@ rule table:
     params:
         scale=config["scale"],
         results=lambda wildcards, output: Path(output.table).parent,
+        sources=lambda wildcards, input: f"--sources {folder_of(input.records)}" if input.records else "",
         code=code("galley.tables.publish"),
     shell:
-        "galley table {wildcards.recipe} --scale {params.scale} --results {params.results}"
+        "galley table {wildcards.recipe} --scale {params.scale} --results {params.results} {params.sources}"
         " --items {input.rows} --runs {input.runs} &> {log}"
 
 
 rule certificates:
     """Score every evaluator on gold and on corrupted answers: what it gives must be 1 and near 0."""
     input:
-        sources=expand("results/sources/{source}", source=CERTIFIED + CODE),
+        sources=fetched(*CERTIFIED, *CODE),
     output:
         "results/table_certificates.csv",
     log:

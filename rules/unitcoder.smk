@@ -106,7 +106,7 @@ pathvars:
 use rule stage as unitcoder_tuning with:
     """M1: fine-tuning on filtered, unfiltered and failing programs, equal tokens; likelihood of held-out programs."""
     input:
-        base="results/{scale}/models/{model}",
+        **BASE,
         programs="results/{scale}/unitcoder/programs.jsonl",
         sources=sources_of("unitcoder", "tuning"),
     threads: 2

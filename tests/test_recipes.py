@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from galley import cost
 from galley.artifact import GalleyError
 from galley.cli import app
+from galley.cost_page import describe
 from galley.data.revisions import Pin
 from galley.data.sources import load_sources
 from galley.plan import pinned, read_plan_of, repos
@@ -32,10 +33,10 @@ def plan_of(recipe, scale, **asked):
 @AT
 def test_the_plan_says_what_it_costs(recipe, scale):
     plan, stages = plan_of(recipe, scale), stages_of(recipe)
-    text = cost.describe(plan, stages, scale=scale, recipes=FOLDER)
+    text = describe(plan, stages, scale=scale, recipes=FOLDER)
     jobs = cost.jobs(plan, stages)
     assert all(re.search(rf"^  {rule} +{n}$", text, re.MULTILINE) for rule, n in jobs.items()), text
-    assert all(model.repo in text for model in plan.models.values() if model.repo) and f"scale={scale}" in text
+    assert all(model.repo in text for model in plan.models.values() if model.repo) and f"--scale {scale}" in text
     assert ("has no commit" in text) == any(commit is None for _, _, commit in repos(plan)) or "has no commit" in text
     assert "nan" not in text and len(stages.leaves(plan)) == len(set(stages.leaves(plan))) >= 1
 

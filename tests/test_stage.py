@@ -123,6 +123,7 @@ def test_a_command_takes_the_stage_s_options_and_the_plan_s(monkeypatch, tmp_pat
 
     app = typer.Typer()
     app.command("tune")(stage_commands.command(stages["tune"]))
+    (tmp_path / "config.json").write_text("{}")
     words = ["--model", "scratch-600k", "--shard", "1", "--scale", "smoke", "--seeds", "5", "--base", str(tmp_path), "--out", str(tmp_path)]
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -10,19 +10,23 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import platform
 import resource
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
-from filelock import FileLock
+from galley.disk import no_room, size
+from galley.holding import held, private, sweep
+from galley.redact import for_a_reader, redact_files
+
+P = ParamSpec("P")
+NO_CONTENT = ("manifest.json", "source.json")  # records of how a directory's files came there
 
 
 class GalleyError(Exception):
@@ -42,44 +46,85 @@ def digest(value: Any) -> str:
 
 
 def sha256_tree(path: Path) -> str:
-    """Return one sha256 for a file or, by sorted relative name, a directory's files."""
+    """Return one sha256 for a file or, by sorted relative name, a directory's files without the records of how they came there."""
     path = Path(path)
     if path.is_file():
         return sha256_file(path)
-    names = sorted(p for p in path.rglob("*") if p.is_file() and p.name != "manifest.json" and not p.name.startswith(".snakemake"))
+    names = sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NO_CONTENT and not p.name.startswith(".snakemake"))
     return digest([(str(p.relative_to(path)), sha256_file(p)) for p in names])
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`, renamed onto it on success and removed on failure."""
+    """Yield a file of the same name in a private folder beside `path`, moved onto it on success and removed on failure."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    with part_of(path) as folder:
+        part = folder / path.name
+        part.touch()
         yield part
+        redact_files(part)
         part.chmod(0o644)
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling directory, renamed onto `path` on success and removed on failure."""
+    """Yield a directory of the same name in a private folder beside `path`, moved onto it on success and removed on failure."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
+    with part_of(path) as folder:
+        part = folder / path.name
+        part.mkdir()
         yield part
+        redact_files(part)
         part.chmod(0o755)
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(folder / ".former")
         part.replace(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def part_of(path: Path, *, named: str | None = None) -> Iterator[Path]:
+    """Yield a private folder beside `path` for what it is made of, which goes at the end; GalleyError when the disk is full.
+
+    What dead processes left in the same place goes first: they cannot do it themselves.
+    """
+    path = Path(path)
+    _sweep_once(path.parent)
+    try:
+        with private(path.parent, prefix=f".{path.name}.", named=named, suffix=".part") as folder:
+            try:
+                yield folder
+            except Exception as error:
+                if not no_room(error):
+                    raise
+                written = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+                for one in (error, error.__context__):  # what a library's frames keep open would keep its room
+                    traceback.clear_frames(one.__traceback__ if one else None)
+                raise _FullError(written) from error
+    except _FullError as full:  # the part has gone: what is free now is what there is
+        free = shutil.disk_usage(path.parent).free
+        need = max(full.args[0], free)
+        raise GalleyError(
+            f"the disk is full: {path} needs more than {size(need)}, and {path.parent} has {size(free)} free;"
+            " make room there, then run the same command again"
+        ) from None
+
+
+class _FullError(Exception):
+    """The disk was full after so many bytes."""
+
+
+@functools.cache
+def _sweep_once(folder: Path) -> None:
+    sweep(folder)
+
+
+def room(folder: Path, need: int, *, what: str, way_out: str = "make room there") -> None:
+    """Refuse work of a known size before it begins: GalleyError if `need` bytes are more than a folder's disk has free."""
+    there = next(p for p in (Path(folder), *Path(folder).absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    if free < need:
+        raise GalleyError(f"{what} needs {size(need)} in {folder}, which has {size(free)} free; {way_out}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -95,14 +140,24 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold an inter-process lock beside `path`, so that two jobs never write it at once."""
+    """Hold a lock beside `path` while it is worked on, so that two jobs never are at once; the second says that it waits."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(path) + ".lock"):
+    with held(path.with_name(f".{path.name}.lock"), what=str(path)):
         yield
 
 
-TELLS = "progress"  # the module that changes no result
+def sole(command: Callable[P, None]) -> Callable[P, None]:
+    """Return a command that holds its output, the parameter `out`, while it works: one job at a time makes a thing."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with file_lock(kwargs["out"]):  # type: ignore[arg-type]
+            command(*args, **kwargs)
+
+    return run
+
+
+NO_RESULT = ("progress", "holding", "disk", "inputs")  # the modules that change no result
 
 
 def code_digest(module: str) -> str:
@@ -115,12 +170,12 @@ def code_digest(module: str) -> str:
 
 
 def code_files(module: str) -> dict[str, Path]:
-    """Return the files of a galley module's import closure, by module, without what only tells how far a stage is."""
+    """Return the files of a galley module's import closure, by module, without what changes no result."""
     found: dict[str, Path] = {}
     todo = [module]
     while todo:
         name = todo.pop()
-        if name not in found and name != f"galley.{TELLS}":
+        if name not in found and name.removeprefix("galley.") not in NO_RESULT:
             path = found[name] = _module_file(name)
             todo.extend(_parsed(path, path.stat().st_mtime_ns)[1])
     return found
@@ -177,7 +232,7 @@ def manifest(*, stage: str, config: dict[str, Any], inputs: dict[str, Path], see
         device = sys.modules["torch"].cuda.get_device_name(0)
     return {
         "stage": stage,
-        "config": config,
+        "config": for_a_reader(config),
         "inputs": {name: sha256_tree(path) for name, path in sorted(inputs.items())},
         "packages": versions,
         "python": platform.python_version(),

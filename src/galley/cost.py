@@ -1,9 +1,9 @@
-"""What a scale of a recipe would take, from its plan alone: jobs, downloads, disk, and what is missing; nothing is run.
+"""What a scale of a recipe would take, from its plan alone: jobs, downloads, disk, work, and what is missing; nothing is run.
 
 And what the rules ask for: the memory of a job with a model, and its minutes.
 
-A paper's own `cost.py`, where it has one, adds `compute(plan)`, lines on what it computes, and `lacks(plan)`, what else the plan needs
-to run as the paper did.
+A paper's own `cost.py`, where it has one, adds `takes(plan, effort)`, its work as `Takes`; `compute(plan)`, lines on what it computes;
+`lacks(plan)`, what else the plan needs to run as the paper did; and `state_bytes(plan)`, the disk of its trainings, if that is much.
 
 Source: ours.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +25,18 @@ from galley.stage import Stage, Stages
 
 WIDTH = {"float32": 4, "bfloat16": 2}  # bytes a parameter
 MARGIN = 1.5  # asked of a queue, for each hour that the plan names
+START_S = 6.0  # CPU seconds of a job that imports torch and transformers
+CORE_FLOPS = 50e9  # float32 operations a second of one x86 core without AVX-512, seen over whole laptop runs
+
+
+@dataclass(frozen=True)
+class Takes:
+    """A part of a scale's work: minutes of one CPU core (None: not counted), GPU-hours, and what the figures rest on."""
+
+    what: str
+    cpu_minutes: float | None = 0.0
+    gpu_hours: float = 0.0
+    rests_on: str = ""
 
 
 def jobs(plan: Plan, stages: Stages) -> dict[str, int]:
@@ -69,27 +82,63 @@ def memory_mb(model: Model, *, copies: float, beside: int) -> int:
     return math.ceil(beside + copies * 4 * model.params_m)
 
 
-def minutes(stage: Stage, plan: Plan, *, model: str, least: int) -> int:
-    """Return the minutes to ask for one of a stage's jobs: the plan's GPU-hours of its units, with a margin, and at least `least`."""
+def minutes(stage: Stage, plan: Plan, *, model: str, least: int, effort: int = 1) -> int:
+    """Return the minutes to ask for one of a stage's jobs: the plan's GPU-hours of its units, with a margin, and at least `least`.
+
+    `plan` is that of effort 1; more effort is more units or longer ones, so it multiplies at most all of the work.
+    """
     spec, shards = plan.models[model], plan.shards if "shard" in stage.each else 1
     units = math.ceil(stage.units(stage.own(plan, model)) / shards)
-    return max(least, math.ceil(MARGIN * 60 * spec.gpu_hours * units / max(1, spec.gpus)))
+    return max(least, math.ceil(MARGIN * 60 * effort * spec.gpu_hours * units / max(1, spec.gpus)))
+
+
+def takes(plan: Plan, stages: Stages, *, effort: int = 1) -> list[Takes]:
+    """Return the work of a plan at an effort: starting its jobs, training its models from scratch, and what the paper's module says."""
+    fetches = {"fetch_source", "table"}
+    gpu = sum(
+        stage.jobs(stage.own(plan, name)) for stage in stages.values() if "model" in stage.each for name, m in plan.models.items() if m.gpus
+    )
+    started = sum(n for rule, n in jobs(plan, stages).items() if rule not in fetches) - gpu
+    found = [Takes("starting the jobs", max(0, started) * START_S / 60)]
+    for name, model in plan.models.items():
+        if (s := model.scratch) is not None:
+            flops = 6 * model.params_m * 1e6 * s.steps * s.batch_size * s.context
+            found.append(Takes(f"{name}, from scratch", flops / CORE_FLOPS / 60))
+    if getattr(getattr(plan, "corpus", None), "mixture", None):
+        found.append(Takes("text from the hub", None, rests_on="its reading and packing depend on the network"))
+    own = own_cost(stages.recipe)
+    return [*found, *own.takes(plan, effort)] if own else found
+
+
+def unpinned(plan: Plan, stages: Stages, *, recipes: Path) -> list[str]:
+    """Return the hub repositories without a commit, each with the field that names it."""
+    pins = read_pins(recipes)
+    lacks = [f"{where}: {repo}" for where, repo, commit in repos(plan) if commit is None]
+    data = hub_data(plan, stages, recipes=recipes)
+    return lacks + [repo for repo in dict.fromkeys(one.repo for one in data.values()) if repo not in pins]
+
+
+def gated(plan: Plan) -> list[str]:
+    """Return the models whose licence must be accepted first, each with its repository."""
+    return [f"models.{name}: {model.repo}" for name, model in plan.models.items() if model.gated]
+
+
+def unregistered(plan: Plan, stages: Stages, *, recipes: Path) -> list[str]:
+    """Return the sources that nobody has registered, each with the field that names it."""
+    known, data = load_sources(recipes / "sources.yaml"), hub_data(plan, stages, recipes=recipes)
+    wheels = [(name, model.source) for name, model in plan.models.items() if model.source is not None and model.source not in known]
+    absent = [name for name in sources(plan, stages) if name not in known and name not in data]
+    return [f"models.{name}.source: {source!r}" for name, source in wheels] + [f"source {name!r}" for name in absent]
 
 
 def missing(plan: Plan, stages: Stages, *, recipes: Path) -> list[str]:
-    """Return what keeps the plan from its bytes: commits, licences to accept, sources that nobody has registered."""
-    recipe, known, pins = stages.recipe, load_sources(recipes / "sources.yaml"), read_pins(recipes)
-    way_out = f"has no commit in revisions.yaml, and a branch is refused: run `galley pin {recipe}`"
-    lacks = [f"{where}: {repo} {way_out}" for where, repo, commit in repos(plan) if commit is None]
-    data = hub_data(plan, stages, recipes=recipes)
-    lacks += [f"{repo} {way_out}" for repo in dict.fromkeys(one.repo for one in data.values()) if repo not in pins]
-    for name, model in plan.models.items():
-        if model.gated:
-            lacks.append(f"models.{name}: {model.repo} is gated: accept its licence on the hub and set HF_TOKEN")
-        if model.source is not None and model.source not in known:
-            lacks.append(f"models.{name}.source: {model.source!r} is not registered in {recipes / 'sources.yaml'}")
-    absent = [name for name in sources(plan, stages) if name not in known and name not in data]
-    return lacks + [f"source {name!r} is not registered in {recipes / 'sources.yaml'}" for name in absent]
+    """Return what keeps the plan from its bytes, each with the way out: commits, licences to accept, sources that nobody has registered."""
+    pin = f"has no commit in revisions.yaml, and a branch is refused: run `galley pin {stages.recipe}`"
+    return [
+        *(f"{one} {pin}" for one in unpinned(plan, stages, recipes=recipes)),
+        *(f"{one} is gated: accept its licence on the hub and set HF_TOKEN" for one in gated(plan)),
+        *(f"{one} is not registered in {recipes / 'sources.yaml'}" for one in unregistered(plan, stages, recipes=recipes)),
+    ]
 
 
 def downloads(plan: Plan, stages: Stages, registry: dict[str, Source]) -> list[tuple[str, float, str]]:
@@ -107,35 +156,14 @@ def downloads(plan: Plan, stages: Stages, registry: dict[str, Source]) -> list[t
 
 
 def disk_bytes(plan: Plan, stages: Stages, registry: dict[str, Source]) -> float:
-    """Return the bytes that a run leaves: fetched files twice (cache and copy), text, weights."""
+    """Return the bytes that a run has at its fullest: fetched files twice (cache and copy), text, weights, the state of trainings."""
     text = sum(plan.corpus.max_bytes.values()) if hasattr(plan, "corpus") else 0
     weights = sum(weight_bytes(model) for model in plan.models.values())
-    return 2 * sum(n for _, n, _ in downloads(plan, stages, registry)) + text + weights
-
-
-def describe(plan: Plan, stages: Stages, *, scale: str, recipes: Path) -> str:
-    """Return a plan's cost as text; GalleyError when the registry of sources cannot be read."""
-    own, registry = own_cost(stages.recipe), load_sources(recipes / "sources.yaml")
-    counts, fetched = jobs(plan, stages), downloads(plan, stages, registry)
-    lines = [f"{stages.recipe} at {scale} scale: what it would take. Nothing has been run.", "", "Jobs"]
-    lines += [f"  {rule:<32}{n:>6}" for rule, n in {**counts, "in all": sum(counts.values())}.items()]
-    lines += ["", "Downloads (once; a mirror or the cache spares them)"]
-    lines += [f"  {name:<32}{size(n) if n else '':>10}  {note}" for name, n, note in fetched]
-    lines += [f"  {'in all':<32}{size(sum(n for _, n, _ in fetched)):>10}", ""]
-    lines += [*own.compute(plan), ""] if own else []
-    lines += [f"Disk: about {size(disk_bytes(plan, stages, registry))}"]
-    absent = [*missing(plan, stages, recipes=recipes), *(own.lacks(plan) if own else ())]
-    lines += ["", "Not there yet", *(f"  {text}" for text in absent)] if absent else []
-    return "\n".join([*lines, "", f"Run it:  snakemake --cores all results/table_{stages.recipe}.csv --config scale={scale}"])
+    state = getattr(own_cost(stages.recipe), "state_bytes", lambda plan: 0.0)(plan)
+    return 2 * sum(n for _, n, _ in downloads(plan, stages, registry)) + text + weights + state
 
 
 def own_cost(recipe: str) -> ModuleType | None:
     """Return the paper's own module of estimates, where it has one."""
     name = f"galley.papers.{recipe}.cost"
     return importlib.import_module(name) if importlib.util.find_spec(name) else None
-
-
-def size(n: float) -> str:
-    """Return a number of bytes as people read it, in powers of ten."""
-    unit, scale = next(((u, s) for u, s in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if n >= s), ("kB", 1e3))
-    return f"{n / scale:.1f} {unit}"

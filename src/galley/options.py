@@ -1,28 +1,225 @@
-"""The command line's options that several commands share; light, so that `galley --help` stays quick.
+"""The command line's options: what each takes is said once, checked before any work, and told in the help; light, so that help stays quick.
+
+An option is typer's, with a callback that knows what it `takes` (the way out of an error) and its `kind`. A wrong value is a
+GalleyError that names the option and the value.
 
 Source: ours.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-ScaleOption = Annotated[str, typer.Option(help="smoke, laptop or paper")]
-SeedsOption = Annotated[int | None, typer.Option(help="training seeds per arm; default: the recipe's")]
-EffortOption = Annotated[int, typer.Option(min=1, help="multiplies evidence: items, windows, steps")]
-RecipeOption = Annotated[str, typer.Option(help="the recipe whose plan says what to make")]
-RecipeArgument = Annotated[str, typer.Argument(help="such as mha2mla")]
-MirrorOption = Annotated[Path | None, typer.Option(envvar="GALLEY_MIRROR", help="folder with local copies of sources")]
-DeviceOption = Annotated[str, typer.Option(help="auto (what the plan's model asks for), cpu or cuda")]
-ModelOption = Annotated[str, typer.Option(help="the model's name in the recipe's plan")]
-BaseOption = Annotated[Path, typer.Option(help="directory of that model, as `galley prepare-model` leaves it")]
-CorpusOption = Annotated[Path, typer.Option(help="folder of the prepared text: training, calibration and held-out splits")]
-SourcesOption = Annotated[Path, typer.Option(help="folder with the fetched sources")]
-OutOption = Annotated[Path, typer.Option(help="folder or file that the stage writes")]
-ShardOption = Annotated[int, typer.Option(min=0, help="which of the stage's shares of the work to do")]
-WorkersOption = Annotated[int, typer.Option(min=1, help="sandbox runners side by side")]
-UnsafeOption = Annotated[bool, typer.Option("--unsafe", help="run programs without isolation; said in every row")]
+from galley import inputs
+from galley.artifact import GalleyError
+from galley.recipe import MOST, SCALES, known_recipe, recipe_names
+
 RECIPES = Path("recipes")
+READ = ("file", "folder", "either", "model")  # kinds of what is read
+MADE_ANEW = ("new file", "folder made anew")  # kinds of places whose earlier content goes
+MODEL_TAKES = "a Hugging Face directory, such as `galley prepare-model` leaves"
+MODEL_MARKS = ("config.json", "manifest.json", "losses.csv")  # of a model's directory that a command made
+
+
+def told(param: Any, context: Any = None) -> str:
+    """Return what a user calls a parameter: its flag, an argument's name in capitals, the variable of the environment that set it."""
+    source = context and context.get_parameter_source(param.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        return str(param.envvar)
+    return param.opts[0] if param.opts[0].startswith("-") else param.name.upper()
+
+
+def refused(param: Any, value: Any, *, context: Any = None, wrong: str = "") -> GalleyError:
+    """Return the error for a value that a parameter does not take."""
+    takes = getattr(param.callback, "takes", "another value; see --help")
+    said = f", which {wrong}" if wrong else ""
+    return GalleyError(f"{told(param, context)} is {shown(value)}{said}; it takes {takes}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as a user wrote it: numbers and paths plain, words in quotes, and what would break the line as Python writes it."""
+    text = str(value)
+    plain = not isinstance(value, str) or text.lstrip("-").replace(".", "", 1).isdigit()
+    return text if plain and text.isprintable() else repr(text)
+
+
+def checked(kind: str, takes: str, wrong: Callable[[Any], str | None], example: str = "") -> Callable[..., Any]:
+    """Return a callback for a value of which `wrong` says what is wrong, as in "X is VALUE, which ..."; None where nothing is."""
+
+    def callback(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+        many = isinstance(value, list | tuple)
+        for one in value if many else [value]:
+            fault = None if one is None else wrong(one)
+            if fault is not None:
+                raise refused(param, one, context=context, wrong=fault)
+        _apart(context, param, value, kind=kind)
+        return value
+
+    callback.kind, callback.takes, callback.example = kind, takes, example  # type: ignore[attr-defined]
+    return callback
+
+
+def _apart(context: typer.Context, param: typer.CallbackParam, value: Any, *, kind: str) -> None:
+    """Refuse a place to write that is, or holds, one of the inputs: what is read would be replaced by what is made of it."""
+    seen = context.meta.setdefault(f"{__name__}.paths", [])
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if one is None or kind not in (*READ, *MADE_ANEW):
+            continue
+        mine = (param, kind, Path(one))
+        for other in seen:
+            made, read = (mine, other) if kind in MADE_ANEW else (other, mine)
+            if made[1] in MADE_ANEW and read[1] not in MADE_ANEW and read[2].resolve().is_relative_to(made[2].resolve()):
+                raise GalleyError(f"{told(made[0])} is {made[2]}, which would replace {told(read[0])} ({read[2]}); name another place")
+        seen.append(mine)
+
+
+def path(kind: str, takes: str, *checks: inputs.Check, example: str = "") -> Callable[..., Any]:
+    """Return a callback for a path that must pass checks; `kind` is file, folder, either, new file or new folder.
+
+    `example` is what a stage's help shows, of {results} (results/<scale>/<recipe>), {recipe} and {out}.
+    """
+
+    def wrong(value: Path) -> str | None:
+        found = inputs.first_wrong([value], checks)
+        return found and found[1]
+
+    return checked(kind, takes, wrong, example)
+
+
+def folder(takes: str, check: inputs.Check = inputs.folder, *, example: str = "") -> Callable[..., Any]:
+    """Return a callback for a folder that is there."""
+    return path("folder", takes, check, example=example)
+
+
+def file(takes: str, check: inputs.Check = inputs.file, *, example: str = "") -> Callable[..., Any]:
+    """Return a callback for a file that is there and has bytes."""
+    return path("file", takes, check, example=example)
+
+
+def there(takes: str = "what an earlier stage left") -> Callable[..., Any]:
+    """Return a callback for a file or a folder that is there."""
+    return path("either", takes, inputs.either)
+
+
+def new_file(takes: str = "a file to write, in a folder that may be written") -> Callable[..., Any]:
+    """Return a callback for a file to write."""
+    return path("new file", takes, inputs.new_file)
+
+
+def new_folder() -> Callable[..., Any]:
+    """Return a callback for a folder to add files to."""
+    return path("new folder", "a new folder, or one to add to, where files may be written", inputs.new_folder())
+
+
+def replaced(*marks: str) -> Callable[..., Any]:
+    """Return a callback for a folder that a command makes anew: absent, empty, or one that it made before, known by its marks."""
+    return path("folder made anew", "a new or an empty folder, or one that this command made before", inputs.new_folder(*marks))
+
+
+def one_of(*values: str) -> Callable[..., Any]:
+    """Return a callback for a word out of a few."""
+    return checked("word", f"{', '.join(values[:-1])} or {values[-1]}", lambda value: None if value in values else "")
+
+
+def some_of(*values: str) -> Callable[..., Any]:
+    """Return a callback for words out of a few, by commas."""
+
+    def wrong(value: str) -> str | None:
+        unknown = [word for word in value.split(",") if word not in values]
+        return f"has {unknown[0]!r}" if unknown else None
+
+    return checked("words", f"one or several of {', '.join(values)}, by commas", wrong)
+
+
+def number(low: float, high: float, *, help: str, above: bool = False) -> Any:
+    """Return an option for a number from `low` (with `above`: beyond it) to `high`; no NaN, which typer's own range lets pass."""
+    whole = isinstance(low, int) and isinstance(high, int)
+    takes = f"a {'whole ' if whole else ''}number {f'above {low:g}' if above else f'from {low}'} to {high}"
+
+    def wrong(value: float) -> str | None:
+        return None if math.isfinite(value) and (low < value if above else low <= value) and value <= high else "is outside"
+
+    return typer.Option(min=low, max=high, help=help, callback=checked("number", takes, wrong))
+
+
+def corpus_of(*splits: str) -> Any:
+    """Return an option for the folder of a prepared corpus, of which a command reads these splits."""
+    files = [f"{split}.jsonl" for split in splits]
+    callback = folder(
+        f"a folder that `galley prepare-corpus` made, with {' and '.join(files)}",
+        inputs.holding(*files, check=inputs.json_lines(text=str, source=str)),
+    )
+    return typer.Option(help=f"folder of the prepared text, of which it reads {' and '.join(files)}", callback=callback)
+
+
+def model_folder() -> Callable[..., Any]:
+    """Return a callback for a model's directory; its weights are looked at where they are loaded."""
+    return folder(MODEL_TAKES, inputs.model)
+
+
+def model_folder_or_name() -> Callable[..., Any]:
+    """Return a callback for a model that is a directory here, or one of the hub."""
+
+    def wrong(value: str) -> str | None:
+        if Path(value).exists() or value.count("/") != 1 or value.startswith((".", "/", "~")):
+            found = inputs.first_wrong([Path(value)], [inputs.model])
+            return found and found[1]
+        return None
+
+    return checked("model", f"{MODEL_TAKES}, or a model of the hub as owner/name", wrong)
+
+
+def a_recipe(value: str | None) -> str | None:
+    """Refuse what is no recipe here."""
+    if value is not None:
+        known_recipe(value, RECIPES)
+    return value
+
+
+def a_recipe_or_all(value: str) -> str:
+    """Refuse what is no recipe here; `all` stands for every one, where there are some."""
+    if value != "all" or not recipe_names(RECIPES):
+        known_recipe(value, RECIPES)
+    return value
+
+
+def fetched_sources() -> Callable[..., Any]:
+    """Return a callback for a folder of fetched sources; whether one is absent, its own record says."""
+    return folder("a folder of fetched sources, as `galley fetch NAME --out FOLDER/NAME` and snakemake fill it", inputs.sources)
+
+
+MIRROR = folder("a folder with local copies of sources, or none")
+ScaleOption = Annotated[str, typer.Option(help="smoke, laptop or paper", callback=one_of(*SCALES))]
+SeedsOption = Annotated[int | None, number(1, MOST, help="training seeds per arm; default: the recipe's")]
+EffortOption = Annotated[int, number(1, MOST, help="multiplies evidence: items, windows, steps")]
+RecipeOption = Annotated[str, typer.Option(help="the recipe whose plan says what to make", callback=a_recipe)]
+RecipeArgument = Annotated[str, typer.Argument(help="a recipe, such as mha2mla", callback=a_recipe)]
+RecipeOrAllArgument = Annotated[str, typer.Argument(help="such as mha2mla; all is a page of every recipe", callback=a_recipe_or_all)]
+MirrorOption = Annotated[
+    Path | None,
+    typer.Option(envvar="GALLEY_MIRROR", help="folder with local copies of sources", callback=MIRROR),
+]
+RecordOption = Annotated[Path | None, typer.Option(help="also write a digest of what the folder holds to this file", callback=new_file())]
+MissingOption = Annotated[
+    str,
+    typer.Option(
+        help="stop where a source is out of reach, or accept to go on without it: another experiment", callback=one_of("stop", "accept")
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto (what the plan's model asks for), cpu or cuda", callback=one_of("auto", "cpu", "cuda"))
+]
+ModelOption = Annotated[str, typer.Option(help="the model's name in the recipe's plan")]
+BaseOption = Annotated[Path, typer.Option(help="directory of that model, as `galley prepare-model` leaves it", callback=model_folder())]
+SourcesOption = Annotated[Path, typer.Option(help="folder with the fetched sources", callback=fetched_sources())]
+OutFolderOption = Annotated[Path, typer.Option(help="folder that the stage adds its files to", callback=new_folder())]
+OutFileOption = Annotated[Path, typer.Option(help="file to write", callback=new_file())]
+OutModelOption = Annotated[Path, typer.Option(help="where the model's directory goes", callback=replaced(*MODEL_MARKS))]
+ShardOption = Annotated[int, number(0, 9999, help="which of the stage's shares of the work to do")]
+WorkersOption = Annotated[int, number(1, 1024, help="sandbox runners side by side")]
+UnsafeOption = Annotated[bool, typer.Option("--unsafe", help="run programs without isolation; said in every row")]

@@ -16,7 +16,7 @@ from pydantic import Field
 from galley.artifact import GalleyError
 from galley.data.revisions import Pin, read_pins
 from galley.models.spec import Model
-from galley.recipe import EFFORT, HowMany, Strict, load_plan, marked, plan_module, recipe_names
+from galley.recipe import EFFORT, MOST, HowMany, Strict, known_recipe, load_plan, marked, plan_module
 from galley.stage import stages_of
 
 
@@ -24,8 +24,8 @@ class Plan(Strict):
     """One scale of a recipe, resolved; a paper's own plan adds its fields."""
 
     models: dict[str, Model] = Field(default_factory=dict)
-    seeds: HowMany = Field(default=1, ge=1)
-    shards: HowMany = Field(default=1, ge=1, description="jobs over which a stage's work is spread")
+    seeds: HowMany = Field(default=1, ge=1, le=MOST)
+    shards: HowMany = Field(default=1, ge=1, le=MOST, description="jobs over which a stage's work is spread")
     data_seed: int = 0
 
     if not TYPE_CHECKING:
@@ -43,19 +43,27 @@ S = TypeVar("S", bound=Strict)
 
 def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), seeds: int | None = None, effort: int = 1) -> Any:
     """Return one scale's plan of a recipe; GalleyError for an unknown one, or seeds for one that trains nothing."""
-    names = recipe_names(folder)
-    if recipe not in names:
-        raise GalleyError(f"recipe is {recipe!r}; known recipes: {', '.join(names)}")
-    if seeds is not None and seeds < 1:
-        raise GalleyError(f"seeds is {seeds}; it takes a whole number from 1")
+    known_recipe(recipe, folder)
+    _asked(seeds=seeds, effort=effort)
     if seeds not in (None, 1) and not stages_of(recipe).trains:
         raise GalleyError(f"seeds is {seeds}; {recipe} trains nothing, so it takes 1; add items with effort={seeds}")
-    return read_plan(Path(folder) / recipe / "recipe.yaml", scale, model=plan_module(recipe).Plan, seeds=seeds, effort=effort)
+    path = Path(folder) / recipe / "recipe.yaml"
+    return read_plan(path, scale, model=plan_module(recipe).Plan, seeds=seeds, effort=effort, name=recipe)
 
 
-def read_plan(path: Path, scale: str, *, model: type[P], seeds: int | None = None, effort: int = 1) -> P:
-    """Read and check the plan of one scale; `effort` multiplies what the plan marks, `seeds` replaces the recipe's number."""
-    plan = pinned(load_plan(path, scale=scale, model=model), read_pins(path.parent.parent))
+def _asked(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and not 1 <= number <= MOST:
+            raise GalleyError(f"{name} is {number}; it takes a whole number from 1 to {MOST}")
+
+
+def read_plan(path: Path, scale: str, *, model: type[P], seeds: int | None = None, effort: int = 1, name: str | None = None) -> P:
+    """Read and check the plan of one scale; `effort` multiplies what the plan marks, `seeds` replaces the recipe's number.
+
+    With a `name`, the file must be that recipe's.
+    """
+    _asked(seeds=seeds, effort=effort)
+    plan = pinned(load_plan(path, scale=scale, model=model, name=name), read_pins(path.parent.parent))
     return grown(plan if seeds is None else plan.model_copy(update={"seeds": seeds}), effort)
 
 

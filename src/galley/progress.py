@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from galley.redact import redacted
+
 T = TypeVar("T")
 SUFFIX = ".progress"
 EVERY = 1.0  # seconds between two writes, whatever the number of bars
@@ -118,6 +120,6 @@ class _Teller:
         said = asdict(self.state) | {"done": self.done, "rate": rate, "when": time.time()}
         part = Path(f"{self.path}.{os.getpid()}")  # the processes of one launch share a log
         with contextlib.suppress(OSError):
-            part.write_text(json.dumps(said), encoding="utf-8")
+            part.write_text(json.dumps(redacted(said)), encoding="utf-8")
             part.replace(self.path)
             self.wrote = True

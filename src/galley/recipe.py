@@ -10,24 +10,30 @@ Source: ours.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from galley.artifact import GalleyError
+from galley.artifact import GalleyError, digest
+from galley.declared import Loc, checked, read_yaml, refusal
 
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
+MOST = 1000  # seeds, shards or times the effort: more would be a slip of the hand, and none of the plans has work for more
+FILES = ("recipe.yaml", "claims.yaml", "paper_values.csv", "README.md")  # of a recipe's folder
+SAID = "GALLEY_SAID"  # the variable that holds what was said of unfinished recipes
+GO_HOME = "go to the project's folder, the one with Snakefile and recipes/ (cd galley), and run the command there"
 
 
 class Strict(BaseModel):
-    """A model that refuses unknown keys and cannot change."""
+    """A model that refuses unknown keys, infinity and NaN, and cannot change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -76,27 +82,72 @@ class Recipe(Strict):
 P = TypeVar("P", bound=Strict)
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe file; a GalleyError names file, line and field."""
-    node, raw = _read(path)
-    return _validate(Recipe, raw, node=node, path=path, prefix=())
+def load_plan(path: Path, *, scale: str, model: type[P], name: str | None = None) -> P:
+    """Resolve one scale of a recipe against a paper's plan model; errors name file, line and field.
 
-
-def load_plan(path: Path, *, scale: str, model: type[P]) -> P:
-    """Resolve one scale of a recipe against a paper's plan model; errors name file, line and field."""
+    With a `name`, the file must be that recipe's.
+    """
     if scale not in SCALES:
         raise GalleyError(f"scale is {scale!r}; allowed: {', '.join(SCALES)}; pass --config scale=laptop")
-    node, raw = _read(path)
-    recipe = _validate(Recipe, raw, node=node, path=path, prefix=())
+    document = read_yaml(path, what="recipe", home="recipes/<name>/recipe.yaml")
+    recipe: Recipe = checked(Recipe, document)
+    if name is not None and recipe.recipe != name:
+        where = f"{path}:{document.line(('recipe',))}"
+        raise GalleyError(f"{where}: recipe is {recipe.recipe!r}; it is the name of its folder, {name!r}: write that, or rename the folder")
     if scale not in recipe.scales:
         raise GalleyError(f"{path}: scales has no {scale!r}; it has {', '.join(recipe.scales)}")
     merged = merge(recipe.defaults, recipe.scales[scale])  # type: ignore[index]
-    return _validate(model, merged, node=node, path=path, prefix=(("scales", scale), ("defaults",)))
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+
+        def line(loc: Loc) -> int | None:
+            found = (document.line((*start, *loc)) for start in (("scales", scale), ("defaults",)))
+            return next((number for number in found if number), None)
+
+        raise refusal(error, kind=model, path=path, line_of=line) from None
 
 
 def recipe_names(folder: Path) -> list[str]:
-    """Return the recipes in a folder."""
-    return sorted(path.parent.name for path in Path(folder).glob("*/recipe.yaml"))
+    """Return the whole recipes of a folder; of each one that is not finished a line on the console says what is missing."""
+    lacks = {name: missing(name, folder) for name in _begun(folder)}
+    lines = [f"recipes/{name} is left out: it lacks {', '.join(parts)}; see docs/add_a_recipe.md" for name, parts in lacks.items() if parts]
+    said = digest(lines)
+    if lines and os.environ.get(SAID) != said:  # Snakemake reads its rules again in each job's process, which has our environment
+        os.environ[SAID] = said
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+    return [name for name, parts in lacks.items() if not parts]
+
+
+def _begun(folder: Path) -> list[str]:
+    """Return the folders of recipes, whole or not: those that hold a file that a recipe has, or nothing."""
+    folders = sorted(path for path in Path(folder).glob("*/") if not path.name.startswith((".", "_")))
+    return [path.name for path in folders if any((path / file).exists() for file in FILES) or not any(path.iterdir())]
+
+
+def missing(name: str, folder: Path, *, plan_alone: bool = False) -> list[str]:
+    """Return what a recipe still lacks to be run or, with `plan_alone`, for its plan to be read; paths are the project's."""
+    if not name.isidentifier():
+        return ["a name of letters, digits and _, as its module has"]
+    papers, rules = Path(__file__).parent / "papers", Path(folder).absolute().parent / "rules"
+    code = {f"src/galley/papers/{name}/{part}.py": papers / name / f"{part}.py" for part in ("plan", "stages")}
+    code |= {} if plan_alone else {f"rules/{name}.smk": rules / f"{name}.smk"}
+    own = {f"recipes/{name}/{file}": Path(folder) / name / file for file in FILES[: 1 if plan_alone else None]}
+    lacks = [where for where, path in own.items() if not path.exists()]
+    return lacks + [where for where, path in code.items() if not (path.is_file() and path.stat().st_size)]
+
+
+def known_recipe(name: str, folder: Path) -> None:
+    """Refuse a name that is no recipe whose plan can be read: GalleyError with the names that are, or with what it lacks."""
+    begun = _begun(folder)
+    if not begun:
+        raise GalleyError(f"recipe is {name!r}; there are no recipes in {Path(folder).absolute()}: {GO_HOME}")
+    if name not in begun:
+        known = ", ".join(one for one in begun if not missing(one, folder, plan_alone=True))
+        raise GalleyError(f"recipe is {name!r}; known recipes: {known}")
+    lacks = missing(name, folder, plan_alone=True)
+    if lacks:
+        raise GalleyError(f"recipe is {name!r}, which is not finished: it lacks {', '.join(lacks)}; see docs/add_a_recipe.md")
 
 
 def plan_module(recipe: str) -> ModuleType:
@@ -109,64 +160,3 @@ def merge(base: Any, over: Any) -> Any:
     if isinstance(base, dict) and isinstance(over, dict):
         return {key: merge(base.get(key), over[key]) if key in over else base[key] for key in [*base, *(k for k in over if k not in base)]}
     return over
-
-
-def _read(path: Path) -> tuple[yaml.Node, dict[str, Any]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        node, raw = yaml.compose(text), yaml.safe_load(text)
-    except FileNotFoundError:
-        raise GalleyError(f"no recipe at {path}; recipes live in recipes/<name>/recipe.yaml") from None
-    except yaml.YAMLError as error:
-        raise GalleyError(f"{path}: not valid YAML: {error}") from None
-    if node is None or not isinstance(raw, dict):
-        raise GalleyError(f"{path}: expected a mapping at the top of the file")
-    return node, raw
-
-
-def _validate(model: type[P], raw: dict[str, Any], *, node: yaml.Node, path: Path, prefix: tuple[tuple[str, ...], ...]) -> P:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        lines = []
-        for fault in error.errors():
-            loc = tuple(str(part) for part in fault["loc"])
-            line = next((n for n in (line_of(node, (*start, *loc)) for start in (prefix or ((),))) if n), None)
-            where = f"{path}:{line}" if line else f"{path}"
-            known = _known_keys(model, loc[:-1])
-            hint = f"; known keys: {', '.join(known)}" if fault["type"] == "extra_forbidden" and known else ""
-            got = "" if isinstance(fault.get("input"), dict) else f" (got {fault.get('input')!r})"
-            lines.append(f"{where}: {'.'.join(loc)}: {fault['msg']}{got}{hint}")
-        raise GalleyError("\n".join(lines)) from None
-
-
-def line_of(node: yaml.Node | None, loc: tuple[str, ...]) -> int | None:
-    """Return the line (from 1) of a key path; None when the path is not in the file."""
-    for depth, part in enumerate(loc):
-        last = depth == len(loc) - 1
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if str(k.value) == part), None)
-            if found is None:
-                return None
-            if last:
-                return int(found[0].start_mark.line) + 1
-            node = found[1]
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            if last:
-                return int(node.start_mark.line) + 1
-        else:
-            return None
-    return None
-
-
-def _known_keys(model: type[BaseModel], loc: tuple[str, ...]) -> list[str]:
-    current: Any = model
-    for part in loc:
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            return []
-        field = current.model_fields.get(part)
-        if field is None:
-            return []
-        current = field.annotation
-    return sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []

@@ -76,7 +76,7 @@ def claims_schema() -> dict[str, Any]:
     group = {
         "type": "object",
         "description": "claims that share defaults",
-        "properties": {"defaults": {"$ref": "#/$defs/Defaults"}, "claims": {"type": "array", "items": either}},
+        "properties": {"defaults": {"$ref": "#/$defs/Defaults"}, "claims": {"type": "array", "items": either, "minItems": 1}},
         "required": ["claims"],
         "additionalProperties": False,
     }

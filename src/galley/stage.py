@@ -75,6 +75,7 @@ class Stage:
     run: Callable[..., None]
     each: tuple[str, ...] = ()
     sources: Names = ()
+    essential: bool = False
     units: Callable[[Any], int] = lambda plan: 1
     when: Callable[[Any], Any] = lambda plan: True
 
@@ -195,13 +196,15 @@ class Stages(dict[str, Stage]):
         *reads: str,
         each: tuple[str, ...] = (),
         sources: Names = (),
+        essential: bool = False,
         units: Callable[[Any], int] = lambda plan: 1,
         when: Callable[[Any], Any] = lambda plan: True,
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Declare the function below as a stage that reads these fields of the plan.
 
         `each`: over what its jobs are spread, "model", "shard" or both. `sources`: the fetched sources that it reads, or a function of
-        the plan that tells. `units`: how many pieces of work a model's jobs share. `when`: whether a plan has the stage at all.
+        the plan that tells; `essential`: what the stage makes for others would be another thing without one of them, not a table with gaps.
+        `units`: how many pieces of work a model's jobs share. `when`: whether a plan has the stage at all.
         """
 
         def declare(run: Callable[..., None]) -> Callable[..., None]:
@@ -210,7 +213,7 @@ class Stages(dict[str, Stage]):
             if taken or run.__name__ in self:
                 what = f"the option {taken[0]!r}, which comes by itself" if taken else "the name of another stage"
                 raise ValueError(f"stage {run.__name__} of {self.recipe} has {what}; give it another name")
-            self[run.__name__] = Stage(self.recipe, run.__name__, reads, run, each, sources, units, when)
+            self[run.__name__] = Stage(self.recipe, run.__name__, reads, run, each, sources, essential, units, when)
             return run
 
         return declare

@@ -38,6 +38,14 @@ CHATTER = ("Building DAG of jobs", "Using shell:", "Conda environments: ignored"
 SILENT = (LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.RESOURCES_INFO, LogEvent.RULEGRAPH, LogEvent.GROUP_INFO)
 
 
+class HarmlessFormatter(DefaultFormatter):
+    """Snakemake's own words without what would drive the terminal: a recipe's names and its errors are among them."""
+
+    def format(self, record: LogRecord) -> str:
+        """Return a record's text; Snakemake's handler takes None, as a word too, for nothing to show."""
+        return clean(str(super().format(record)))
+
+
 class Console:
     """One run's console; `settings` are Snakemake's output settings."""
 
@@ -45,7 +53,7 @@ class Console:
         self.settings, self.folder = settings, folder
         quiet = settings.quiet or ()
         self.plain = ColorizingTextHandler(nocolor=settings.nocolor, stream=sys.stdout if settings.stdout else sys.stderr)
-        self.plain.setFormatter(DefaultFormatter(quiet, settings.show_failed_logs))
+        self.plain.setFormatter(HarmlessFormatter(quiet, settings.show_failed_logs))
         self.plain.addFilter(
             DefaultFilter(quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds)  # type: ignore[arg-type]
         )
@@ -127,7 +135,7 @@ class Console:
         self._say([self.screen.paint(told[0], "bad"), *told[1:]], shown)
 
     def _other(self, record: LogRecord, shown: bool) -> None:
-        text = clean(self.plain.format(record) or "").strip("\n")
+        text = self.plain.format(record).strip("\n")
         self.nothing |= text.startswith("Nothing to be done")
         self.cancelled |= text.startswith("Terminating processes on user request")
         chatter = record.levelno <= INFO and text.startswith(CHATTER) and not self.settings.verbose

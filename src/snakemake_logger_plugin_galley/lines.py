@@ -47,7 +47,7 @@ def failure(error: Mapping[str, Any], job: Job | None, *, when: float, logs: boo
     facts |= {"conda-env": error.get("conda_env"), "shell": error.get("shellcmd"), **(error.get("aux") or {})}
     for fact, value in facts.items():
         if value:
-            yield f"    {fact}: {one_line(str(value))}"
+            yield f"    {one_line(fact)}: {one_line(str(value))}"
     for log in (error.get("log") or ()) if logs else ():
         yield from tail(Path(log))
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from galley.tables.numbers import number
 from snakemake_logger_plugin_galley.words import fit, one_line
 
 ROWS = 6
@@ -50,7 +51,7 @@ def _recipe(recipe: str, claims: list[dict[str, str]], folder: Path, columns: in
     found = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
     yield one_line(f"{recipe} at {scales} scale, {len(claims)} claims: {found}")
     rows = headline(claims)
-    cells = [(one_line(c["claim_id"]), one_line(c["verdict"]), one_line(number(c))) for c in rows]
+    cells = [(one_line(c["claim_id"]), one_line(c["verdict"]), estimate(c)) for c in rows]
     widths = [max((len(cell[i]) for cell in cells), default=0) for i in range(3)]
     for claim, cell in zip(rows, cells, strict=True):
         yield fit("  " + "  ".join([*(c.ljust(w) for c, w in zip(cell, widths, strict=True)), one_line(claim["statement"])]), columns)
@@ -66,11 +67,7 @@ def headline(claims: list[dict[str, str]]) -> list[dict[str, str]]:
     return sorted(chosen, key=lambda claim: claim["kind"] == "structural")[:ROWS]
 
 
-def number(claim: dict[str, str]) -> str:
-    """Return an estimate with its interval, or with what it must be."""
-    interval = f" [{_short(claim['ci_low'])}, {_short(claim['ci_high'])}]" if claim["ci_low"] and claim["ci_high"] else ""
-    return _short(claim["estimate"]) + interval
-
-
-def _short(text: str) -> str:
-    return f"{float(text):.3g}"
+def estimate(claim: dict[str, str]) -> str:
+    """Return an estimate with its interval, as the table's pages print them."""
+    value, *interval = (number(float(claim[name])) for name in ("estimate", "ci_low", "ci_high") if claim[name])
+    return f"{value} [{', '.join(interval)}]" if len(interval) == 2 else value

@@ -100,6 +100,22 @@ def test_a_terminal_shows_starts_and_a_footer_that_goes(stage, monkeypatch):
     assert "running" not in run.lines()[-1]
 
 
+@pytest.mark.parametrize("dryrun", [True, False])
+def test_what_snakemake_says_itself_cannot_drive_the_terminal_either(stage, dryrun):
+    """A recipe's fault is told before the first job, a dry run lists names: both say what somebody else wrote."""
+    run = stage(dryrun=dryrun)
+    evil = "claim '\x1b[2J\x1b]0;title\x07X\u202e' of \x9b31m"
+    run.say(None, f"Error in the recipe:\n\t{evil}", level=logging.ERROR)
+    run.begin(arms=1)
+    run.start(0, rule=f"a{evil}")
+    if not dryrun:
+        run.finish(0, when=1.0)
+    run.say(None, evil, level=logging.ERROR)
+    text = "\n".join(run.lines())
+    assert "Error in the recipe:\n\tclaim 'X' of" in text and (dryrun or "done    aclaim 'X' of" in text)
+    assert not any((ord(ch) < 32 and ch not in "\n\t") or 127 <= ord(ch) < 160 or ch == "\u202e" for ch in text)
+
+
 def test_the_shell_command_is_shown_when_asked_for(stage):
     run = stage(printshellcmds=True)
     run.begin(arms=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_logger_plugin_galley.summary import ROWS, headline, number, recipes_asked, recipes_made, summary
+from snakemake_logger_plugin_galley.summary import ROWS, estimate, headline, recipes_asked, recipes_made, summary
 
 REFERENCES = sorted((Path(__file__).parents[2] / "recipes").glob("*/reference/laptop/claims_*.csv"))
 NAMES = ("claim_id", "statement", "tier", "kind", "scale", "verdict", "estimate", "ci_low", "ci_high")
@@ -32,7 +32,7 @@ def test_a_recipe_s_lines(tmp_path):
     assert list(summary(tmp_path, ["codeseq", "absent"], 80)) == [
         "codeseq at smoke scale, 4 claims: 2 proxy_agrees, 1 reproduced, 1 not_run",
         "  D1  proxy_agrees  0.378 [0.272, 0.489]  It learns.",
-        "  E1  reproduced    0.312                 Bytes shrink.",
+        "  E1  reproduced    0.3125                Bytes shrink.",
         "  open results/certificate_codeseq.html, results/table_codeseq.html",
     ]
 
@@ -59,7 +59,7 @@ def test_the_recipes_own_claims(tmp_path, path):
     for verdict, n in Counter(claim["verdict"] for claim in claims).items():
         assert f"{n} {verdict}" in lines[0]
     assert 1 <= len(lines) - 1 <= ROWS and all(len(line) <= 100 for line in lines[1:])
-    assert all(number(claim) for claim in headline(claims))
+    assert all(estimate(claim) for claim in headline(claims))
 
 
 def test_the_recipes_of_finished_jobs():

@@ -95,7 +95,7 @@ def test_an_interrupted_download_goes_on_and_ends_in_the_same_bytes(folders, tmp
 
 def test_the_corpus_holds_the_mixture_and_this_machine_s_own_text(folders, tmp_path):
     prepare_corpus(
-        out=tmp_path / "corpus", shakespeare=None, essays=None, seed=0, max_bytes={"pydoc": 50_000},
+        out=tmp_path / "corpus", texts={}, seed=0, max_bytes={"pydoc": 50_000},
         mixture=lambda folder: write(folder, folders),
     )  # fmt: skip
     sources = {row["source"] for row in read_split(tmp_path / "corpus", "train")}

@@ -7,10 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Endpoint:
-    """Answers each completion with `echo:<prompt>`; `script` holds one misbehaviour per request, first come first served."""
+    """Answers each completion with `echo:<prompt>`; `script` holds one misbehaviour per request, first come first served; `answer`
+    makes a text of a prompt."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         self.requests, self.headers, self.script, self.text = [], [], [], None
+        self.answer = lambda prompt: f"echo:{prompt}"
         self.lock = threading.Lock()
         outer = self
 
@@ -32,6 +34,16 @@ class Endpoint:
                     return
                 if isinstance(move, int):
                     self.reply(move, {"error": {"message": f"no: {self.headers.get('Authorization')}"}})
+                elif isinstance(move, tuple):  # status, headers, body; a body of chunks is cut before its end
+                    status, headers, body = move
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    if "Transfer-Encoding" not in headers:
+                        self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                    self.close_connection = True
                 elif isinstance(move, bytes):
                     self.raw(200, move)
                 elif isinstance(move, dict):
@@ -39,7 +51,7 @@ class Endpoint:
                 else:
                     chat = self.path.endswith("/chat/completions")
                     asked = body["messages"][-1]["content"] if chat else body["prompt"]
-                    text = f"echo:{asked}" if outer.text is None else outer.text
+                    text = outer.answer(asked) if outer.text is None else outer.text
                     choice = {
                         "index": 0,
                         "finish_reason": "stop",
@@ -63,7 +75,7 @@ class Endpoint:
             def log_message(self, *args):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"

@@ -1,9 +1,13 @@
 """The endpoint backend against a server that times out, refuses, and talks nonsense."""
 
+import threading
+import time
+
 import pytest
+from endpoint_stand_in import Endpoint
 
 from galley.artifact import GalleyError
-from galley.llm import EndpointBackend
+from galley.llm import Completion, EndpointBackend
 from galley.llm.endpoint import Pace
 
 
@@ -66,7 +70,7 @@ def test_the_key_is_in_no_reason_and_in_no_file(endpoint, tmp_path):
     endpoint.script = [400, 500, 500, 500]  # this server repeats the key in its errors
     made = backend(endpoint, cache=tmp_path)
     done = made.generate(["p", "q", "r"])
-    assert all("secret" not in c.reason for row in done for c in row) and "<key>" in done[0][0].reason
+    assert all("secret" not in c.reason for row in done for c in row) and "[redacted]" in done[0][0].reason
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert len(files) == 1 and all("secret" not in p.read_text() + str(p) for p in files)
 
@@ -94,10 +98,32 @@ def test_a_broken_cache_file_counts_as_absent(endpoint, tmp_path):
 
 
 def test_a_dead_server_is_given_up_on(endpoint):
+    made = backend(endpoint, attempts=1, give_up_after=3)
+    made.generate(["p"])
     endpoint.close()
-    done = backend(endpoint, attempts=1, give_up_after=3).generate([f"p{i}" for i in range(8)])
+    done = made.generate([f"p{i}" for i in range(8)])
     reasons = [row[0].reason for row in done]
-    assert sum("APIConnectionError" in r for r in reasons) == 3 and sum("not tried" in r for r in reasons) == 5
+    assert sum(endpoint.url in r for r in reasons) == 3 and sum("not tried" in r for r in reasons) == 5
+
+
+def test_an_address_where_nobody_ever_answered_is_said_within_seconds(endpoint, tmp_path):
+    endpoint.close()
+    for url, why in ((endpoint.url, "the connection was refused"), ("http://no-such-host.invalid/v1", "no host of that name is known")):
+        began = time.monotonic()
+        with pytest.raises(GalleyError) as stopped:
+            EndpointBackend(url, "m", cache=tmp_path).generate(["p"] * 20)
+        assert str(stopped.value) == f"endpoint is {url}: {why}; start its server, or give the address where it answers"
+        assert time.monotonic() - began < 6
+
+
+def test_a_server_that_comes_up_a_moment_later_is_waited_for(endpoint):
+    made = backend(endpoint, first_wait_s=0.4)
+    port = endpoint.server.server_port
+    endpoint.close()
+    threading.Timer(0.1, lambda: later.append(Endpoint(port))).start()
+    later = []
+    assert made.generate(["p"])[0][0].text == "echo:p"
+    later[0].close()
 
 
 def test_stop_strings_are_cut_here_too_and_a_foreign_end_is_a_failure(endpoint):
@@ -107,6 +133,36 @@ def test_stop_strings_are_cut_here_too_and_a_foreign_end_is_a_failure(endpoint):
     endpoint.script = [{"choices": [{"index": 0, "finish_reason": "content_filter", "text": "x"}]}]
     ((c,),) = backend(endpoint).generate(["p"])
     assert c.finish == "failed" and "content_filter" in c.reason
+    for odd in ("whatever", 7, ["stop"], {"a": 1}, None, True, "STOP"):
+        endpoint.script = [{"choices": [{"index": 0, "finish_reason": odd, "text": "x"}]}]
+        ((c,),) = backend(endpoint).generate(["p"])
+        assert c.finish == "failed" and c.text == "" and "none of stop" in c.reason and "whatever" not in c.reason
+
+
+@pytest.mark.parametrize("odd", [-1, 1.5, True, "7", 10**12, [7], None])
+def test_a_number_of_tokens_is_a_number(endpoint, odd):
+    endpoint.script = [{"choices": [{"index": 0, "finish_reason": "stop", "text": "x"}], "usage": {"completion_tokens": odd}}]
+    assert backend(endpoint).generate(["p"]) == [[Completion("x", "stop", None)]]
+
+
+def test_nesting_without_end_is_an_answer_that_is_none(endpoint):
+    endpoint.script = [b"[" * 100_000] * 3
+    ((c,),) = backend(endpoint).generate(["p"])
+    assert c.finish == "failed" and "(3 attempts)" in c.reason
+
+
+@pytest.mark.parametrize("asked", ["nan", "inf", "-5", "Wed, 21 Oct 2026 07:28:00 GMT", "soon", ""])
+def test_a_wait_that_is_no_number_of_seconds_is_not_waited(endpoint, asked):
+    endpoint.script = [(429, {"Retry-After": asked}, b"{}")]
+    began = time.monotonic()
+    assert backend(endpoint).generate(["p"])[0][0].text == "echo:p" and time.monotonic() - began < 2
+
+
+def test_a_redirection_is_not_followed(endpoint):
+    endpoint.script = [(307, {"Location": "http://127.0.0.1:1/sk-very-secret"}, b"")]
+    with pytest.raises(GalleyError, match=r"sends requests elsewhere \(307\)") as stopped:
+        backend(endpoint).generate(["p"])
+    assert "secret" not in str(stopped.value)
 
 
 def test_requests_are_paced():
@@ -127,10 +183,52 @@ def test_requests_are_paced():
         Pace(0)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://user:pw@host/v1"])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "http://host:99999/v1", "http://[::1/v1", "http://a b/v1"])
 def test_a_wrong_address_is_refused(url):
-    with pytest.raises(GalleyError, match="endpoint is"):
+    with pytest.raises(GalleyError, match=r"endpoint is .*must be an http"):
         EndpointBackend(url, "m")
+
+
+SECRET_ADDRESSES = [  # user, password or key
+    "http://user:pa55-w0rd@host/v1",
+    "http://pa55-w0rd@host/v1",
+    "user:pa55-w0rd@host/v1",
+    "http://u:p@ss/pa55-w0rd@host/v1",
+    "http://host/v1?api_key=pa55-w0rd",
+    "http://host/v1#pa55-w0rd",
+    "http://host/v1?x=pa55-w0rd",
+    "http://host/sk-very-secret/v1",
+    "http://host/sk%2Dvery%2Dsecret/v1",
+    "http://sk-very-secret/v1",
+    "http://u:pa55://pa55@host",
+    "http://u:pa55?pa55@host/",
+    "http://host/?key=pa55@pa55",
+    "pa55://x@h",
+    "http://u:pa55#@h",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_ADDRESSES)
+def test_an_address_with_a_secret_is_refused_without_it(url, endpoint):
+    with pytest.raises(GalleyError, match=r"endpoint is .*key in the environment") as refused:
+        backend(endpoint)  # the key is known from here on
+        EndpointBackend(url, "m")
+    assert "pa55" not in str(refused.value) and "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["two words of a key", "broken\nover-two-lines", "schlüssel-mit-umlaut"])
+def test_a_key_that_no_header_can_hold_is_refused_without_it(key, endpoint, monkeypatch):
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(GalleyError, match="key_env is 'MY_KEY'") as refused:
+        backend(endpoint, key_env="MY_KEY")
+    assert key not in str(refused.value)
+
+
+def test_a_key_in_a_completion_is_cut_out_before_a_stop_string_cuts_it_in_two(endpoint, tmp_path):
+    endpoint.text = "x = 'sk-very-\nsecret'  # sk-very-secret"
+    first = backend(endpoint, cache=tmp_path).generate(["p"], stop=["\n"])
+    assert first == [[Completion("x = '[redacted]'  # [redacted]", "stop", 7)]]
+    assert backend(endpoint, cache=tmp_path).generate(["p"], stop=["\n"]) == first and len(endpoint.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import gguf
 import numpy as np
@@ -30,7 +31,7 @@ def permuted(weight, heads):
     return weight.view(heads, 2, -1, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
 
 
-def write_gguf(path, model, tokenizer):
+def write_gguf(path, model, tokenizer, *, without="", spoil=""):
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(D)
@@ -62,7 +63,9 @@ def write_gguf(path, model, tokenizer):
             weight = state[f"model.layers.{i}.{ours}.weight"]
             heads = {"attn_q": HEADS, "attn_k": KV}.get(theirs)
             weight = permuted(weight, heads) if heads else weight
-            writer.add_tensor(f"blk.{i}.{theirs}.weight", np.ascontiguousarray(weight.numpy()))
+            name = f"blk.{i}.{theirs}.weight"
+            if name != without:
+                writer.add_tensor(name, np.ascontiguousarray(weight.numpy()) * (np.nan if name == spoil else 1))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -81,6 +84,46 @@ def test_a_gguf_file_becomes_a_directory_with_the_same_model_and_tokenizer(tmp_p
     assert words.model_max_length == CONTEXT
     assert '"logit_gap_after_reload": 0' in (tmp_path / "hf/manifest.json").read_text()
     assert list((tmp_path / "hf").glob("*.safetensors")) and not list((tmp_path / "hf").glob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            {"without": "blk.1.attn_k.weight"},
+            r"the model at .*tiny\.gguf lacks model\.layers\.1\.self_attn\.k_proj\.weight, .*random; fetch",
+        ),
+        (
+            {"spoil": "blk.1.attn_k.weight"},
+            r"model\.layers\.1\.self_attn\.k_proj\.weight in .*tiny\.gguf has NaN or infinite values.*; fetch",
+        ),
+    ],
+    ids=["missing", "NaN"],
+)
+def test_a_gguf_file_that_is_not_whole_is_refused_by_name(tmp_path, model, tokenizer, fault, message):
+    write_gguf(tmp_path / "tiny.gguf", model, tokenizer, **fault)
+    with pytest.raises(GalleyError, match=message):
+        convert_gguf(tmp_path / "tiny.gguf", out=tmp_path / "hf", name="smollm2", dtype=torch.float32)
+    assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 20, 0.5], ids=["empty", "head", "half"])
+def test_a_gguf_file_that_is_cut_off_is_refused(tmp_path, model, tokenizer, keep):
+    file = tmp_path / "tiny.gguf"
+    write_gguf(file, model, tokenizer)
+    raw = file.read_bytes()
+    file.write_bytes(raw[: int(keep * len(raw)) if isinstance(keep, float) else keep])
+    with pytest.raises(GalleyError, match=r"the model at .*tiny\.gguf cannot be loaded: .*; fetch the model again"):
+        convert_gguf(file, out=tmp_path / "hf", name="smollm2", dtype=torch.float32)
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, model, tokenizer, monkeypatch):
+    write_gguf(tmp_path / "tiny.gguf", model, tokenizer)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
+    with pytest.raises(GalleyError, match=r"the model from tiny\.gguf needs 0\.\d MB in .*, which has 0\.1 MB free; make room"):
+        convert_gguf(tmp_path / "tiny.gguf", out=tmp_path / "hf", name="smollm2", dtype=torch.float32)
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.gguf"]
 
 
 def test_smollm2_s_digits_are_split_again_and_no_other_model_s():

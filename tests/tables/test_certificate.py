@@ -4,21 +4,27 @@ import pandas as pd
 import pytest
 import yaml
 
-from galley.tables.certificate import certificate, data_used, section, write_certificate
+from galley.tables.certificate import certificate, data_used, write_certificate
+from galley.tables.machine import FACTS
 from galley.tables.publish import publish
 from galley.tables.rows import write_items, write_runs
 
 README = "# P\n\n## Deviations\n\n- smaller <models>\n\n## Ambiguities settled\n\n- the seed is 42\n\n## Cost\n\nminutes\n"
+HERE = {"commit": "0123456789ab", "galley": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.23.0", "snakemake": "9.27.1",
+        "python": "3.11.7", "cpu": "AMD EPYC", "cores": "2", "memory_gib": "24", "gpu": "",
+        "os": "Debian GNU/Linux 12, Linux 6.1"}  # fmt: skip
+NODE = HERE | {"commit": "0123456789ab-dirty", "gpu": "8 x NVIDIA H200", "cores": "128"}
+P = {"paper": "p", "scale": "smoke"}
 RUNS = [
-    {"run_id": "r1", "stage": "adapt", "wall_s": 60.4, "cpu_s": 59.0, "peak_rss_mib": 700.0},
-    {"run_id": "r2", "stage": "adapt", "wall_s": 30.0, "cpu_s": 29.0, "peak_rss_mib": 900.0},
-    {"run_id": "r3", "stage": "structure", "wall_s": 5.0, "cpu_s": 4.0, "peak_rss_mib": 300.0},
+    {**P, "run_id": "r1", "stage": "adapt", "wall_s": 60.4, "cpu_s": 59.0, "peak_rss_mib": 700.0, **NODE},
+    {**P, "run_id": "r2", "stage": "adapt", "wall_s": 30.0, "cpu_s": 29.0, "peak_rss_mib": 900.0, **NODE},
+    {**P, "run_id": "r3", "stage": "structure", "wall_s": 5.0, "cpu_s": 4.0, "peak_rss_mib": 300.0, **HERE},
 ]
 
 
 @pytest.fixture
 def text(table, judged, items):
-    return certificate(table, judged, pd.DataFrame(RUNS), README, data=data_used(items), recipe="p", scale="smoke")
+    return certificate(table, judged, pd.DataFrame(RUNS), README, data=data_used(items), recipe="p", scale="smoke", here=HERE)
 
 
 def test_it_counts_verdicts_and_controls(text):
@@ -27,7 +33,7 @@ def test_it_counts_verdicts_and_controls(text):
 
 
 def test_it_carries_the_recipe_s_deviations_and_nothing_of_its_other_sections(text):
-    assert "## Deviations\n\n- smaller <models>" in text and "## Ambiguities settled\n\n- the seed is 42" in text
+    assert "## Deviations\n\n- smaller &lt;models&gt;" in text and "## Ambiguities settled\n\n- the seed is 42" in text
     assert "minutes" not in text
 
 
@@ -46,8 +52,18 @@ def test_it_ends_with_the_command_that_makes_it_again(text):
     assert text.rstrip().endswith("snakemake --cores all results/table_p.csv --config scale=smoke")
 
 
-def test_a_readme_without_a_section_is_said():
-    assert "no section 'Deviations'" in section("# P\n", "Deviations")
+def test_it_says_with_what_commit_versions_and_machine_each_stage_was_made(text, table, judged, items):
+    assert set(HERE) == set(FACTS)
+    said = text.split("## Made with\n\n")[1].split("\n\n##")[0].splitlines()
+    packages = "python 3.11.7, torch 2.13.0+cpu, transformers 5.23.0, snakemake 9.27.1; AMD EPYC"
+    assert said == [
+        f"- adapt: galley 0.1.0, commit 0123456789ab-dirty; {packages}, 128 cores, 24 GiB, 8 x NVIDIA H200; Debian GNU/Linux 12, Linux 6.1",
+        f"- structure, table: galley 0.1.0, commit 0123456789ab; {packages}, 2 cores, 24 GiB, no GPU; Debian GNU/Linux 12, Linux 6.1",
+    ]
+    bare = pd.DataFrame([{"stage": "adapt", "wall_s": 1.0, "cpu_s": 1.0, "peak_rss_mib": 1.0}])
+    here = HERE | {"commit": ""}
+    text = certificate(table, judged, bare, README, data=data_used(items), recipe="p", scale="smoke", here=here)
+    assert "- adapt: not recorded\n- table: galley 0.1.0, no git checkout; python" in text
 
 
 def test_it_names_the_data_and_where_windows_of_text_came_from(items):
@@ -74,10 +90,12 @@ def test_both_files_are_written_and_the_page_is_escaped(table, judged, items, tm
         recipe="p",
         scale="smoke",
         out=tmp_path / "certificate_p",
+        absent=[("shakespeare", "nobody answers")],
     )
     page = (tmp_path / "certificate_p.html").read_text()
     assert "smaller &lt;models&gt;" in page and "<models>" not in page
-    assert "smaller <models>" in (tmp_path / "certificate_p.md").read_text()
+    assert "smaller &lt;models&gt;" in (tmp_path / "certificate_p.md").read_text()
+    assert "Sources out of reach" in page and "nobody answers" in page
 
 
 def test_one_call_makes_everything_and_the_same_bytes_twice(items, claims, paper, metrics, figures, tmp_path):

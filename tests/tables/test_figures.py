@@ -4,9 +4,10 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from pages import svg_of
 
 from galley.artifact import GalleyError
-from galley.tables.figures import draw_figures, load_figures
+from galley.tables.figures import draw_figures, file_names, load_figures
 from galley.tables.metrics import load_metrics
 from galley.tables.rows import write_items
 
@@ -27,7 +28,7 @@ def test_figures_are_vector_files_that_name_their_arms(items, draw):
     drawn = draw(items)
     assert set(drawn) == {"recovered_fraction_m_1.svg", "needles_m_1.svg"}
     for text in drawn.values():
-        assert ElementTree.fromstring(text).tag.endswith("svg") and text.count("<path") > 5
+        assert svg_of(text) and ElementTree.fromstring(text).tag.endswith("svg") and text.count("<path") > 5
     comments = " ".join(re.findall(r"<!-- (.*?) -->", drawn["recovered_fraction_m_1.svg"]))
     assert "fine-tuning step" in comments and "50%" in comments
     assert "answer nats/token" in drawn["needles_m_1.svg"]
@@ -69,6 +70,36 @@ def test_each_model_has_its_own_and_seeds_share_a_line(items, draw):
     assert {name.rsplit("_m_", 1)[1] for name in drawn} == {"1.svg", "2.svg"}
     band = "FillBetweenPolyCollection"
     assert band in drawn["recovered_fraction_m_1.svg"] and band not in drawn["recovered_fraction_m_2.svg"]
+
+
+def test_each_figure_and_model_has_a_file_whatever_they_are_called(items, draw):
+    models = ["meta/llama", "meta_llama", "..", "../../etc/passwd", "M", "m", "x" * 300, "漢字", "a\x00b", "$\\frac$", "CON"]
+    curves = items[items["metric"] == "recovered_fraction"]
+    drawn = draw(pd.concat([curves.assign(model=model) for model in models]))
+    assert len({name.lower() for name in drawn}) == len(models)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.+=-]{1,120}\.svg", name) for name in drawn)
+    assert len({name for name in drawn if name.startswith("recovered_fraction_meta_llama-")}) == 2
+
+
+def test_a_plain_name_stays_and_others_have_a_digest_of_both():
+    assert file_names([("f", "m_1"), ("f", "SmolLM2-135M")]) == {("f", "m_1"): "f_m_1", ("f", "SmolLM2-135M"): "f_SmolLM2-135M"}
+    names = file_names([("a", "b_c"), ("a_b", "c"), ("f", "A/B"), ("f", "x")])
+    assert len(set(names.values())) == 4 and names["f", "x"] == "f_x"
+    assert names["f", "A/B"] == file_names([("f", "A/B")])["f", "A/B"]
+
+
+def test_texts_in_figures_are_shown_and_not_set(items, figures, draw):
+    methods = ["$x_{$", "_hidden", "$\\frac{1}{0}$ <script>", "--> <x>", "\x1b[2J\u202e", "a & b", "%d {} %(x)s"]
+    curve = items[items["metric"] == "recovered_fraction"]
+    needle = items[items["metric"] == "answer_nll"]
+    figures.write_text(figures.read_text().replace("label: recovered fraction", "label: 'a $\\frac{$ <b>'"))
+    drawn = draw(pd.concat([rows.assign(method=method) for method in methods for rows in (curve, needle)]))
+    for name, text in drawn.items():
+        comments = svg_of(text)
+        shown = [c.replace("- -", "--") for c in comments]
+        for method in ["$x_{$", "_hidden", "$\\frac{1}{0}$ &lt;script&gt;", "[U+001B][2J[U+202E]", "a &amp; b", "%d {} %(x)s"]:
+            assert any(method in c or method.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") in c for c in shown), method
+        assert ("a $\\frac{$" in " ".join(comments)) == name.startswith("recovered")
 
 
 def test_a_recipe_s_own_figure_needs_a_declaration_and_no_code(items, draw, tmp_path):

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from galley.tables.items import absent, count, fraction, scored
-from galley.tables.rows import check_items, item_frame
+from galley.tables.rows import check_items, complete
 
 
 def test_every_kind_of_item_is_one_that_a_file_of_items_takes():
@@ -11,7 +11,7 @@ def test_every_kind_of_item_is_one_that_a_file_of_items_takes():
         fraction("ours", "MBPP", "precision", 0.25, weight=4.0),
         absent("ours", "MBPP", "pass_rate", "mbpp is not there", setting="k=2"),
     ]
-    frame = item_frame(pd.DataFrame(rows), paper="p", scale="smoke", model="none", run_id="r", backend="none", device="cpu")
+    frame = complete(rows).assign(paper="p", scale="smoke", model="none", run_id="r", backend="none", device="cpu")
     by = check_items(frame).set_index("metric")
     assert list(by.loc["points", ["score", "item_id", "seed", "unit", "setting"]]) == [1.0, "p1", 2, "", ""]
     assert list(by.loc["count", ["score", "setting", "unit", "item_id"]]) == [3.0, "kept,k=1", "count", "all"]

@@ -10,7 +10,10 @@ import pytest
 from galley.artifact import GalleyError
 from galley.plan import Plan
 from galley.stage import Job, Stages
+from galley.tables import ledger as ledger_module
 from galley.tables.ledger import Ledger, leave
+from galley.tables.machine import made_with
+from galley.tables.rows import read_runs
 
 
 def job_of(out, **more):
@@ -69,6 +72,17 @@ def test_finished_units_outlive_kill_9_and_more_seeds_add_only_themselves(tmp_pa
     runs = pd.read_csv(killed / "tune-0.runs.csv")
     assert runs["unit"].tolist() == [f"arm:x-{n}" for n in range(4)] and runs["tokens"].tolist() == [0, 1, 2, 3]
     assert runs["run_id"].is_unique and not list(killed.rglob("half"))
+
+
+def test_a_run_says_with_what_it_was_made_and_a_kept_unit_with_what_it_was(tmp_path, monkeypatch):
+    def at(commit, seeds):
+        monkeypatch.setattr(ledger_module, "made_with", lambda: made_with() | {"commit": commit})
+        units(Ledger(job_of(tmp_path, seeds=seeds), backend="torch"), [], seeds=seeds)
+        return read_runs([tmp_path / "tune-0.runs.csv"])
+
+    runs = at("1234567890", 2)  # a commit that looks like a number
+    assert runs["commit"].tolist() == ["1234567890"] * 2 and set(runs["python"]) == {made_with()["python"]}
+    assert at("12e34567890", 3)["commit"].tolist() == ["1234567890", "1234567890", "12e34567890"]
 
 
 @pytest.mark.parametrize("change", ["data_seed", "inputs", "device", "given"])
@@ -145,3 +159,52 @@ def test_a_folder_that_a_kill_left_behind_a_finished_unit_goes(tmp_path):
 def test_a_shard_without_work_says_what_to_do(tmp_path):
     with pytest.raises(GalleyError, match=r"no work.*2 shards; lower `shards` in recipes/toy"):
         Ledger(job_of(tmp_path), backend="torch").write()
+
+
+@pytest.mark.parametrize("kept", [b"", b"PAR1", b"PAR1 half of it PAR1"])
+def test_rows_that_the_machine_lost_half_way_make_the_unit_and_the_piece_again(tmp_path, kept):
+    done = []
+
+    def score(piece):
+        done.append(piece)
+        return [row(item=piece)]
+
+    def run():
+        ledger = Ledger(job_of(tmp_path), backend="torch")
+        rows = ledger.each("items", ["a", "b"], score, name=str)
+        ledger.unit("arm", lambda folder: (done.append("arm"), ([row(item="c")], {}))[1], method="arm")
+        ledger.add(rows, {}, name="pieces", method="arm")
+        ledger.write()
+
+    run()
+    whole = (tmp_path / "tune-0.items.parquet").read_bytes()
+    for path in (tmp_path / "state").rglob("*.parquet"):
+        path.write_bytes(kept)
+    run()
+    assert sorted(done) == ["a", "a", "arm", "arm", "b", "b"] and (tmp_path / "tune-0.items.parquet").read_bytes() == whole
+
+
+def test_what_some_rows_leave_out_has_its_default_and_what_is_none_is_refused(tmp_path):
+    def write(*rows, through, where=""):
+        out = tmp_path / f"{through}{where}"
+        ledger = Ledger(job_of(out), backend="torch")
+        if through == "each":
+            ledger.add(ledger.each("all", [0], lambda piece: rows, name=str), {}, name="arm", method="arm", seed=3)
+        else:
+            ledger.unit("arm", lambda folder: (rows, {}), method="arm", seed=3)
+        ledger.write()
+        return pd.read_parquet(out / "tune-0.items.parquet").set_index("item_id")
+
+    for through in ("each", "unit"):
+        found = write(row("a"), row("b", weight=2.0, setting="k=1"), through=through)
+        assert found["weight"].tolist() == [1.0, 2.0] and found["setting"].tolist() == ["", "k=1"] and set(found["seed"]) == {3}
+        for column, value in {"weight": float("nan"), "score": float("inf"), "method": None, "setting": None}.items():
+            with pytest.raises(GalleyError, match=rf"tune-0\.items\.parquet: column '{column}', row [12] "):
+                write(row("a"), row("x", **{column: value}), through=through, where=column)
+
+
+def test_a_job_whose_units_have_no_rows_is_refused(tmp_path):
+    ledger = Ledger(job_of(tmp_path), backend="torch")
+    ledger.unit("arm", lambda folder: ([], {}), method="arm")
+    with pytest.raises(GalleyError, match=r"tune-0\.items\.parquet: there are no rows"):
+        ledger.write()

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+from galley.artifact import GalleyError
 from galley.tables.rows import check_items, write_items, write_runs
 from galley.tables.table import COLUMNS, build_table, is_missing, make_table
 from galley.tables.verdicts import judge
@@ -116,24 +118,49 @@ def test_an_item_that_a_seed_lacks_is_dropped_and_counted(items, claims, judged,
     assert row["n_items"] == 3 and "1 items" in row["reason"]
 
 
-def test_make_table_writes_only_its_scale_and_the_same_bytes_twice(items, claims, paper, metrics, tmp_path):
-    import yaml
-
+@pytest.fixture
+def given(items, claims, paper, metrics, tmp_path):
+    """The files that a table is made of, and the call."""
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [claims[0].model_dump(exclude_none=True)]}))
     paper.to_csv(tmp_path / "paper.csv", index=False)
     (tmp_path / "metrics.yaml").write_text(yaml.safe_dump({name: metric.model_dump() for name, metric in metrics.items()}))
-    other = items[items["method"] == "original"].assign(scale="laptop")
-    write_items(pd.concat([items, other], ignore_index=True), tmp_path / "i.parquet")
-    write_runs(pd.DataFrame([{"run_id": "r1", "stage": "adapt"}]), tmp_path / "r.csv")
-    outputs = []
-    for turn in ("a", "b"):
-        out, claims_out = tmp_path / turn / "table.csv", tmp_path / turn / "claims.csv"
-        make_table(items=[tmp_path / "i.parquet"], runs=[tmp_path / "r.csv"], claims=tmp_path / "claims.yaml",
-                   paper_values=tmp_path / "paper.csv", metrics=tmp_path / "metrics.yaml", recipe="p", scale="smoke", out=out,
-                   claims_out=claims_out)  # fmt: skip
-        outputs.append((out.read_bytes(), claims_out.read_bytes()))
-    assert outputs[0] == outputs[1]
+    write_items(items, tmp_path / "i.parquet")
+    write_runs(pd.DataFrame([{"run_id": "r1", "paper": "p", "scale": "smoke", "stage": "adapt"}]), tmp_path / "r.csv")
+
+    def make(folder="out", **changes):
+        out, claims_out = tmp_path / folder / "table.csv", tmp_path / folder / "claims.csv"
+        files = {"claims": tmp_path / "claims.yaml", "paper_values": tmp_path / "paper.csv", "metrics": tmp_path / "metrics.yaml"}
+        named = {"recipe": "p", "scale": "smoke", "items": [tmp_path / "i.parquet"], "runs": [tmp_path / "r.csv"]}
+        make_table(**files, **(named | changes), out=out, claims_out=claims_out)
+        return out.read_bytes(), claims_out.read_bytes()
+
+    return make
+
+
+def test_make_table_writes_the_same_bytes_twice(given, tmp_path):
+    assert given("a") == given("b")
     assert set(pd.read_csv(tmp_path / "a/table.csv")["scale"]) == {"smoke"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scale": "laptop"}, r"i\.parquet: column 'scale', row 1 .*got 'smoke'; this table is of laptop"),
+        ({"recipe": "q"}, r"i\.parquet: column 'paper', row 1 .*got 'p'; this table is of q"),
+        ({"items": []}, "no items"),
+        ({"runs": []}, "no runs"),
+    ],
+)
+def test_rows_of_another_recipe_or_scale_are_refused(change, words, given, tmp_path):
+    with pytest.raises(GalleyError, match=words):
+        given(**change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_items_whose_run_is_not_there_are_refused(given, tmp_path):
+    write_runs(pd.DataFrame([{"run_id": "r2", "paper": "p", "scale": "smoke", "stage": "adapt"}]), tmp_path / "r.csv")
+    with pytest.raises(GalleyError, match=r"r\.csv: column 'run_id': no run 'r1', which made "):
+        given()
 
 
 def test_another_seed_of_the_bootstrap_does_not_move_the_value(items, claims, paper, metrics):

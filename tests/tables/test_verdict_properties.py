@@ -115,7 +115,7 @@ def test_an_absent_arm_is_not_run(drawn, kind, gone):
 @settings(max_examples=30, deadline=None)
 @given(scores, kinds)
 def test_a_control_that_changes_nothing_never_flips_what_holds(drawn, kind):
-    c = claim(kind, 0.2, controls=[{"name": "nothing", "why": "changes nothing"}])
+    c = claim(kind, 0.2, controls=[{"name": "nothing", "why": "changes nothing", "lhs": {"method": "a", **SIDE}}])
     (row,) = judge([c], experiment(drawn), scale="smoke").to_dict("records")
     assert row["controls_flipped"] == (row["verdict"] not in AGREES)
 

@@ -5,7 +5,8 @@ import yaml
 from pydantic import ValidationError
 
 from galley.artifact import GalleyError
-from galley.tables.claims import Claim, check_file, load_claims
+from galley.tables.check import check_file
+from galley.tables.claims import Claim, load_claims
 from galley.tables.rows import check_items
 from galley.tables.verdicts import judge, judge_claim
 
@@ -99,9 +100,10 @@ def test_structural_is_decided_by_the_worst_row():
 def test_trend_and_its_reversal():
     frame = items(a=0.0, b=0.2, c=0.4)
     points = [{"x": x, "rows": {"method": m, "benchmark": "heldout", "metric": "bits_per_byte"}} for x, m in enumerate("abc")]
-    up = claim(kind="trend", points=points, direction="greater")
+    flat = [{"name": "flat", "why": "the same everywhere", "points": [{**point, "rows": points[0]["rows"]} for point in points]}]
+    up = claim(kind="trend", points=points, controls=flat, direction="greater")
     assert judge_claim(up, frame, scale="smoke")["verdict"] == "proxy_agrees"
-    assert judge_claim(claim(kind="trend", points=points), frame, scale="smoke")["verdict"] == "proxy_disagrees"
+    assert judge_claim(claim(kind="trend", points=points, controls=flat), frame, scale="smoke")["verdict"] == "proxy_disagrees"
 
 
 def test_check_reports_regressions_and_dead_controls(tmp_path):
@@ -110,12 +112,13 @@ def test_check_reports_regressions_and_dead_controls(tmp_path):
 
     def problems(frame, c=good):
         judge([c], frame, scale="smoke").to_csv(tmp_path / "claims.csv", index=False)
-        return check_file(tmp_path / "claims.csv", tmp_path / "claims.yaml", "smoke")
+        return check_file(tmp_path / "claims.csv", tmp_path / "claims.yaml", "smoke").problems
 
     assert problems(items(a=0.0, b=0.5)) == []
     assert problems(items(a=0.0, b=0.0)) == []  # inconclusive is an outcome, not a failure
     assert "expected proxy_agrees" in problems(items(a=0.5, b=0.0))[0]
-    dead = claim(controls=[{"name": "nothing", "why": "changes nothing"}])
+    same = {"method": "a", "benchmark": "heldout", "metric": "bits_per_byte"}
+    dead = claim(controls=[{"name": "nothing", "why": "changes nothing", "lhs": same}])
     assert "did not flip" in problems(items(a=0.0, b=0.5), dead)[0]
 
 

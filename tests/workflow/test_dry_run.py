@@ -32,6 +32,7 @@ WRONG = {
     "effort=1.5": ["effort", "1.5", "whole number"],
     "seeds=several": ["seeds", "'several'", "whole number"],
     "device=tpu": ["device", "'tpu'", "auto, cpu, cuda"],
+    "missing=maybe": ["missing", "'maybe'", "stop, accept"],
     "mirror=/no/such/folder": ["mirror", "'/no/such/folder'", "not a folder"],
 }
 SEEDED = "seeds=2"

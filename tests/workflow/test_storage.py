@@ -29,7 +29,7 @@ def test_the_whole_chain_resolves_on_an_empty_bucket(stored):
 
 def test_a_rule_reads_from_the_bucket_and_writes_to_it(stored):
     tree, bucket = stored
-    code, text = tree.snakemake(*HERE, "results/smoke/corpus/corpus.json", "--config", "scale=smoke")
+    code, text = tree.snakemake(*HERE, "results/smoke/corpus/corpus.json", "--config", "scale=smoke", "missing=accept")
     assert code == 0, tree.failure(text)
     assert {
         "results/sources/shakespeare/source.json",

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from pages import html_of, latex_of, markdown_of, svg_of
 from tree import ROOT, SMOKE, tables
 
 from galley.plan import read_plan_of
@@ -19,8 +20,13 @@ def test_the_table_is_made_from_nothing_with_a_verdict_on_every_claim(every, rec
     claims = pd.read_csv(results / f"claims_{recipe}.csv", keep_default_na=False)
     assert claims["claim_id"].tolist() == [claim.id for claim in load_claims(every.folder / "recipes" / recipe / "claims.yaml")]
     assert (claims.loc[claims["verdict"] == "not_run", "reason"] != "").all()
-    for name in (f"table_{recipe}.md", f"table_{recipe}.tex", f"table_{recipe}.html", f"certificate_{recipe}.html"):
+    read = {".html": html_of, ".md": markdown_of, ".tex": latex_of}
+    pages = [*(f"table_{recipe}{form}" for form in read), f"certificate_{recipe}.html", f"certificate_{recipe}.md"]
+    for name in pages:
         assert (results / name).stat().st_size > 500, name
+        read[(results / name).suffix]((results / name).read_text(encoding="utf-8"))  # nothing from outside, no mark-up but ours
+    for path in (results / "figures" / recipe).iterdir():
+        svg_of(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

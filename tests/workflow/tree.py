@@ -17,7 +17,7 @@ from galley.stage import stages_of
 ROOT = Path(__file__).parents[2]
 TREE = ("Snakefile", "config.yaml", "rules", "recipes", "profiles")
 TABLE = "results/table_mha2mla.csv"
-SMOKE = ("--config", "scale=smoke")
+SMOKE = ("--config", "scale=smoke", "missing=accept")  # without a network some sources are out of reach
 # Loaded by every Python process: nothing but local sockets, as if the cable were out; each attempt is noted.
 NO_NETWORK = """
 import os, socket
@@ -82,8 +82,8 @@ def copy_tree(folder: Path, *, shared: Path, tiny: bool, network: bool = False, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*TREE, *(["src"] if source else [])):
-        source = shared / name
-        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copyfile(source, folder / name)
+        original = shared / name
+        shutil.copytree(original, folder / name) if original.is_dir() else shutil.copyfile(original, folder / name)
     if tiny:
         for path in folder.glob("recipes/*/recipe.yaml"):
             recipe = yaml.safe_load(path.read_text())
@@ -115,7 +115,8 @@ def arms_inputs(tree: Tree, *, model: str) -> list[str]:
     """Return what an arms job at paper scale waits for: a test lays these files down to see how that job is submitted."""
     sources = stages_of("mha2mla")["arms"].sources_of(read_plan_of("mha2mla", "paper", folder=tree.folder / "recipes"))
     made = [f"models/{model}/config.json", "corpus/train.jsonl", "corpus/heldout.jsonl", f"mha2mla/{model}/norms.safetensors"]
-    return [f"results/paper/{name}" for name in made] + [f"results/sources/{name}/source.json" for name in sources]
+    kept = [f"{name}{end}" for name in sources for end in ("/source.json", ".json")]
+    return [f"results/paper/{name}" for name in [*made, f"models/{model}.json"]] + [f"results/sources/{name}" for name in kept]
 
 
 def s3_env(address: str) -> dict[str, str]:

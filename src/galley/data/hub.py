@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from tenacity import retry, stop_after_attempt, wait_exponential
 
 from galley.artifact import GalleyError
 from galley.data.revisions import hub_failures, read_pins, revision_of
+from galley.declared import checked, read_yaml
 from galley.recipe import Strict
 
 FILE = "datasets.yaml"  # in the recipes' folder
@@ -44,13 +44,10 @@ class HubData(Strict):
 def read_hub_data(recipes: Path) -> dict[str, HubData]:
     """Return the registered data sets; a GalleyError names what is wrong."""
     path = recipes / FILE
-    try:
-        return TypeAdapter(dict[str, HubData]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, yaml.YAMLError) as error:
-        raise GalleyError(f"{path}: the registry of hub data sets cannot be read ({error}); run from the project's folder") from None
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise GalleyError(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault.get('input')!r})") from None
+    known: dict[str, HubData] = checked(
+        dict[str, HubData], read_yaml(path, what="registry of hub data sets", home=f"recipes/{FILE}", empty=True)
+    )
+    return known
 
 
 def pinned(name: str, *, recipes: Path) -> tuple[HubData, str]:

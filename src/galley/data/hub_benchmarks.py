@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from galley.artifact import GalleyError, atomic_dir, atomic_path, write_json
+from galley.artifact import GalleyError, atomic_dir, atomic_path, sha256_file
+from galley.data.fetched import leave_record
 from galley.data.hub import HubData, Rows, pinned, read_hub_data
 from galley.data.revisions import hub_failures
 
@@ -22,8 +23,8 @@ def is_hub_benchmark(name: str, *, recipes: Path) -> bool:
     return name in read_hub_data(recipes) and read_hub_data(recipes)[name].kind != "text"
 
 
-def fetch_benchmark(name: str, *, out: Path, recipes: Path, optional: bool = False) -> dict[str, Any]:
-    """Fill `out` with items.jsonl (or the archive's own files) and source.json.
+def fetch_benchmark(name: str, *, out: Path, recipes: Path, optional: bool = False, beside: Path | None = None) -> dict[str, Any]:
+    """Fill `out` with items.jsonl (or the archive's own files) and source.json; `beside` is galley.data.fetched's record.
 
     GalleyError when the hub cannot be reached or the repository has no commit, unless `optional`: then source.json says absent.
     """
@@ -33,13 +34,14 @@ def fetch_benchmark(name: str, *, out: Path, recipes: Path, optional: bool = Fal
         with atomic_dir(out) as part:
             items = _unpack(data, commit, part) if data.kind == "archive" else _items(data, commit, part, name=name)
             origin = {"kind": "hub", "repo": data.repo, "revision": commit}
-            record = {"status": "ok", "source": name, "origin": origin, "licence": data.licence, "items": items}
-            write_json(part / "source.json", record)
+            made = {path.name: sha256_file(path) for path in sorted(part.iterdir())}
+            record = {"status": "ok", "source": name, "origin": origin, "licence": data.licence, "items": items, "sha256": made}
+            leave_record(part, record, beside)
     except GalleyError as error:
         if not optional:
             raise
         record = {"status": "absent", "source": name, "tried": [str(error)], "how_to_supply": "give the machine a way to the hub"}
-        write_json(out / "source.json", record)
+        leave_record(out, record, beside)
     return record
 
 

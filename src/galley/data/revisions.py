@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from galley.artifact import GalleyError, write_text
+from galley.declared import checked, read_yaml
 from galley.recipe import Strict
 
 FILE = "revisions.yaml"  # in the recipes' folder
@@ -39,15 +40,9 @@ def read_pins(recipes: Path) -> dict[str, Pin]:
     path = recipes / FILE
     if not path.exists():
         return {}
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return TypeAdapter(dict[str, Pin]).validate_python(raw)
-    except yaml.YAMLError as error:
-        raise GalleyError(f"{path}: not valid YAML: {error}") from None
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise GalleyError(f"{path}: {where}: {fault['msg']} (got {fault.get('input')!r}); give a commit, 40 hex digits") from None
+    document = read_yaml(path, what="commits of hub repositories", home=f"recipes/{FILE}", empty=True)
+    pins: dict[str, Pin] = checked(dict[str, Pin], document, way_out="a pin is a commit, 40 hex digits, as `galley pin RECIPE` writes it")
+    return pins
 
 
 def revision_of(repo: str, pins: dict[str, Pin]) -> str | None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from galley.artifact import GalleyError
+from galley.declared import Loc, read_yaml, refusal
 from galley.recipe import Strict
 
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -71,6 +71,7 @@ class Hub(Strict):
     folder: str = ""
 
 
+KINDS = ("mirror", "package", "packages", "github", "hub")
 Origin = Annotated[Mirror | Package | Packages | GitHub | Hub, Field(discriminator="kind")]
 
 
@@ -131,23 +132,17 @@ def parts_of(origin: Package | Packages) -> tuple[Distribution, ...]:
 
 def load_sources(path: Path) -> dict[str, Source]:
     """Read the registry; a GalleyError names file, source and field."""
-    try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise GalleyError(f"{path}: the registry of sources cannot be read ({error}); run from the project's folder") from None
-    except yaml.YAMLError as error:
-        raise GalleyError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise GalleyError(f"{path}: expected a mapping from source ids to sources")
+    document = read_yaml(path, what="registry of sources", home="recipes/sources.yaml")
     sources = {}
-    for name, entry in raw.items():
+    for name, entry in document.data.items():
         if not isinstance(name, str) or not inside(name) or "/" in name:
             raise GalleyError(f"{path}: source id {name!r} must be a plain name: it is also a folder of the cache")
         try:
             sources[name] = Source.model_validate(entry)
         except ValidationError as error:
-            fault = error.errors()[0]
-            field = ".".join(str(part) for part in fault["loc"]) or "source"
-            got = "" if isinstance(fault.get("input"), dict) else f" (got {fault.get('input')!r})"
-            raise GalleyError(f"{path}: source {name!r}: {field}: {fault['msg']}{got}") from None
+
+            def line(loc: Loc, name: str = name) -> int | None:
+                return document.line((name, *loc))
+
+            raise refusal(error, kind=Source, path=Path(path), line_of=line, about=f"source {name!r}", tags=KINDS) from None
     return sources

@@ -21,6 +21,7 @@ from lm_eval.api.model import LM
 from galley.artifact import GalleyError
 from galley.data import benchmarks as readers
 from galley.data.corpus import folder_documents, pydoc_documents
+from galley.data.fetched import present
 from galley.evaluate import commonsense
 from galley.evaluate.certificates import COLUMNS, write_table
 from galley.evaluate.certificates import not_run as _absent
@@ -48,7 +49,7 @@ def certify(*, sources: Path, limit: int) -> pd.DataFrame:
         raise GalleyError(f"limit is {limit}; it must be at least 2, so that answers can be exchanged between items")
     prose = (
         folder_documents(sources / "paul_graham_essays", source="essays", max_bytes=300_000)
-        if readers.present(sources / "paul_graham_essays")
+        if present(sources / "paul_graham_essays")
         else []
     )
     prose = prose or pydoc_documents(max_bytes=300_000)
@@ -64,7 +65,7 @@ def certify_longbench(sources: Path, *, limit: int) -> list[dict[str, Any]]:
     rows = []
     for task in longbench_metrics.METRICS:
         name = f"longbench_{task}"
-        if not readers.present(sources / name):
+        if not present(sources / name):
             rows.append(_absent(name, "score"))
             continue
         items = readers.read_longbench(sources / name, task)[:limit]
@@ -103,7 +104,7 @@ def certify_commonsense(sources: Path, *, limit: int) -> list[dict[str, Any]]:
     """Score a model that prefers gold and one that prefers anything else, on the tasks in reach."""
     data: dict[str, list[dict[str, Any]] | None] = {}
     for task, source, read in (("piqa", "piqa_valid", readers.read_piqa), ("hellaswag", "hellaswag_fixture", readers.read_hellaswag)):
-        data[task] = read(sources / source) if readers.present(sources / source) else None
+        data[task] = read(sources / source) if present(sources / source) else None
     rows = []
     for method, right in (("gold", True), ("corrupted:anti-gold", False)):
         scored = commonsense.score_tasks(KnowingLM(right=right), data=data, limit=limit)

@@ -1,7 +1,8 @@
 """Completions on the disk, found by what they were asked for: model, prompt, sampling, number of the sample.
 
 Source: ours. One small JSON file a sample, written whole or not at all; so a job that was stopped goes on where it was, and two
-jobs may share a folder. Failures are not kept: the next run tries them again. A file that is broken counts as absent.
+jobs may share a folder. Failures are not kept: the next run tries them again. A file that is broken counts as absent. Secrets are cut
+out before anybody sees a completion, the cache too, so that a run from it is the run that filled it.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from galley.artifact import write_json
 from galley.llm.backend import Completion, Item, Sampling
+from galley.redact import redacted
 
 Draw = Callable[[list[tuple[int, Item]]], Iterator[tuple[int, Completion]]]  # yields samples as they come, in any order
 
 
 class ResponseCache:
-    """A folder of completions; nothing in it can name a key or a header, because only prompts and settings go in."""
+    """A folder of completions, each as the run that asked for it used it: without secrets."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -34,8 +37,8 @@ class ResponseCache:
     def get(self, identity: str, item: Item, sampling: Sampling) -> Completion | None:
         """Return a kept completion, or None."""
         try:
-            return Completion(**json.loads(self._path(identity, item, sampling).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return _checked(json.loads(self._path(identity, item, sampling).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def put(self, identity: str, item: Item, sampling: Sampling, completion: Completion) -> None:
@@ -50,15 +53,27 @@ def draw_all(items: Sequence[Item], draw: Draw, *, identity: str, sampling: Samp
     for at, item in enumerate(items):
         kept = cache.get(identity, item, sampling) if cache else None
         if kept:
-            done[at] = kept
+            done[at] = _without_secrets(kept)
     todo = [(at, item) for at, item in enumerate(items) if at not in done]
     with tqdm(total=len(items), initial=len(done), desc="generate", unit="sample", disable=None if len(todo) > 1 else True) as progress:
         for at, completion in draw(todo) if todo else ():
-            done[at] = completion
+            done[at] = _without_secrets(completion)
             if cache:
-                cache.put(identity, items[at], sampling, completion)
+                cache.put(identity, items[at], sampling, done[at])
             progress.update()
     return [done[at] for at in range(len(items))]
+
+
+def _checked(row: dict[str, Any]) -> Completion:
+    """Return a kept completion; TypeError or ValueError for a row that `put` never wrote."""
+    kept = Completion(**row)
+    if not isinstance(kept.text, str) or kept.finish not in ("stop", "length") or not isinstance(kept.tokens, int | None):
+        raise ValueError("no completion")
+    return kept
+
+
+def _without_secrets(completion: Completion) -> Completion:
+    return replace(completion, text=redacted(completion.text), reason=redacted(completion.reason))
 
 
 def grouped(completions: Sequence[Completion], n: int) -> list[list[Completion]]:

@@ -23,17 +23,21 @@ def resolve_device(wanted: str, *, model: str = "", gpus: int = 0) -> torch.devi
     GalleyError: a device that is not in DEVICES, or a GPU that is asked for (by name or by the plan) and not there.
     """
     if wanted not in DEVICES:
-        raise GalleyError(f"device is {wanted!r}; allowed: {', '.join(DEVICES)}")
+        raise GalleyError(f"--device is {wanted!r}; allowed: {', '.join(DEVICES)}")
     if wanted == "cpu" or (wanted == "auto" and not gpus):
         return torch.device("cpu")
+    need_gpu(f"models.{model} asks for {gpus} GPU{'s' * (gpus > 1)}" if wanted == "auto" else "--device is 'cuda'")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def need_gpu(asks: str) -> None:
+    """Refuse to go on without a GPU, where something `asks` for one."""
     if not torch.cuda.is_available():
-        asks = f"models.{model} asks for {gpus} GPU{'s' * (gpus > 1)}" if wanted == "auto" else "device is 'cuda'"
         why = "this build of torch has no CUDA" if torch.version.cuda is None else "torch sees none (CUDA_VISIBLE_DEVICES, driver?)"
         raise GalleyError(
-            f"{asks}, and there is none here: {why}. Run where there is one (docs/cluster.md), compute on the CPU with "
-            "`--config device=cpu`, or take a smaller scale with `--config scale=laptop`"
+            f"{asks}, and there is none here: {why}. Run where there is one (docs/cluster.md), compute on the CPU with `--device cpu` "
+            "(snakemake: `--config device=cpu`), or take a smaller scale with `--config scale=laptop`"
         )
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def device_name(device: torch.device) -> str:

@@ -36,6 +36,14 @@ class ScratchModel(Strict):
     )
     rope_theta: float = Field(default=1e4, gt=1)
 
+    @model_validator(mode="after")
+    def _divides(self) -> ScratchModel:
+        if self.d_model % self.n_heads or self.d_model // self.n_heads % 2:
+            raise ValueError(f"d_model is {self.d_model}; it must be an even multiple of n_heads, {self.n_heads}: rotary pairs are of two")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_heads is {self.n_heads}; it must be a multiple of n_kv_heads, {self.n_kv_heads}")
+        return self
+
 
 class Model(Strict):
     """A base model: trained here, taken from a wheel, or from the hub at a commit."""
@@ -51,10 +59,10 @@ class Model(Strict):
     gpu_hours: Annotated[float, COST] = Field(default=0, ge=0, description="rough cost of one unit of its longest stage: an arm, a prompt")
     params_m: Annotated[float, COST] = Field(gt=0, description="parameters in millions, for the plan")
     tokens_per_step: int | None = Field(
-        default=None, description="global batch of the fine-tuning, in tokens; default: batch_size x seq_len"
+        default=None, gt=0, description="global batch of the fine-tuning, in tokens; default: batch_size x seq_len"
     )
-    seq_len: int | None = Field(default=None, description="overrides training.seq_len")
-    steps: TimesEffort | None = Field(default=None, description="overrides training.steps")
+    seq_len: int | None = Field(default=None, gt=0, description="overrides training.seq_len")
+    steps: TimesEffort | None = Field(default=None, gt=0, description="overrides training.steps")
 
     @model_validator(mode="after")
     def _complete(self) -> Model:
@@ -68,7 +76,7 @@ class CorpusPlan(Strict):
     """Bytes taken from each source of text, and a mixture of hub data sets by weight."""
 
     name: str = Field(default="corpus", pattern=r"^corpus[a-z0-9_-]*$", description="its folder; recipes that name the same one share it")
-    max_bytes: dict[str, int] = Field(default_factory=dict)
+    max_bytes: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     mixture: dict[str, float] = Field(default_factory=dict, description="name in recipes/datasets.yaml -> its share of the bytes")
     mixture_bytes: int = Field(default=0, ge=0, description="bytes of the mixture, over all splits")
     held_fraction: float = Field(default=0.001, gt=0, lt=0.5, description="of the mixture: for held-out text, and as much for calibration")

@@ -23,7 +23,8 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from galley.artifact import atomic_path
+from galley.artifact import GalleyError, atomic_path
+from galley.redact import redacted
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import NO_VALUE, Calls, Check, Limits, Outcome, Program, Run, Stdin, UnitTests
 
@@ -150,9 +151,21 @@ class _Journal:
 
     def add(self, number: int, digest: str, row: dict[str, Any]) -> None:
         self.places[number] = (digest, self.file.tell())
-        data = json.dumps({"line": number, "line_sha256": digest} | row, ensure_ascii=True)
+        data = json.dumps(redacted({"line": number, "line_sha256": digest} | row), ensure_ascii=True)
         self.file.write(data.encode() + b"\n")
         self.file.flush()
+
+
+def checked(source: Path) -> None:
+    """Refuse a file in which no line is a program, before anything is started."""
+    first = ""
+    for number, line in _lines(source):
+        try:
+            parse(line)
+            return
+        except ValueError as error:
+            first = first or f": line {number}: {error}"
+    raise GalleyError(f"SOURCE is {source}, which has no program{first}; it takes JSON lines, see `galley run-programs --help`")
 
 
 def run_programs(source: Path, out: Path, *, sandbox: Sandbox) -> dict[str, int]:

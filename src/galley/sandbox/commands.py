@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from galley.artifact import sole
+from galley.options import WorkersOption, file, new_file, number
+from galley.options import checked as checked_by
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 sandbox_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Untrusted programs: what isolates them here.")
 app.add_typer(sandbox_app, name="sandbox")
+
+
+def _not_here(names: str) -> str | None:
+    given = [name for name in names.split(",") if name]
+    absent = [name for name in given if not name.replace(".", "_").isidentifier() or not find_spec(name.split(".")[0] or "_")]
+    return f"has {absent[0]!r}, which is not installed" if absent else None
+
+
+PACKAGES = checked_by("packages", "packages that are installed here, by commas", _not_here)
+LINES = """\b
+A line is a program and what to do with it; "limits" may be left out:
+  {"id": "1", "code": "print(1)", "do": {"kind": "run", "stdin": ""}, "limits": {"cpu_s": 2}}
+  {"id": "2", "code": "def f(x): return x", "do": {"kind": "calls", "entry_point": "f", "inputs": [[1], [2]]}}
+  {"id": "3", "code": "...", "do": {"kind": "check", "entry_point": "f", "test": "def check(f): assert f(1) == 1"}}
+  {"id": "4", "code": "...", "do": {"kind": "unit_tests", "entry_point": "f", "tests": "a unittest class"}}
+  {"id": "5", "code": "...", "do": {"kind": "stdin", "inputs": ["first run", "second run"]}}
+Values that JSON lacks: {"!tuple": [1, 2]}, {"!set": []}, {"!bytes": "00ff"}, {"!float": "nan"}, {"!dict": [[1, 2]]}.
+An outcome has id, verdict (pass, fail, error, timeout, memory, crash, flood, no_result, invalid), message and what came.
+
+\b
+Example:
+  galley run-programs programs.jsonl outcomes.jsonl --workers 2 --cpu-s 2
+"""
 UnsafeOption = Annotated[bool, typer.Option("--unsafe", help="run programs WITHOUT isolation; every row says so")]
 
 
-@sandbox_app.command()
+@sandbox_app.command(epilog="Example:  galley sandbox doctor")
 def doctor() -> None:
     """Try to break out, in every way that must fail, and say what isolates programs here or what is missing."""
     from galley.artifact import GalleyError
@@ -37,22 +65,25 @@ def doctor() -> None:
     raise typer.Exit(1 if broken else 0)
 
 
-@app.command()
+@app.command(epilog=LINES)
+@sole
 def run_programs(
-    source: Annotated[Path, typer.Argument(help="JSON lines: id, code, do, limits; see docs/sandbox.md")],
-    out: Annotated[Path, typer.Argument(help="JSON lines: one outcome per input line, in its order")],
-    workers: Annotated[int, typer.Option(min=1)] = 1,
-    cpu_s: Annotated[float, typer.Option(help="CPU seconds of one program")] = 5.0,
-    wall_s: Annotated[float, typer.Option(help="wall seconds of one program")] = 10.0,
-    memory_mb: Annotated[int, typer.Option(help="memory of one program")] = 1024,
-    preload: Annotated[str, typer.Option(help="packages to import once for all programs, by commas")] = "",
+    source: Annotated[Path, typer.Argument(help="JSON lines, a program each, as below", callback=file("JSON lines, a program each"))],
+    out: Annotated[Path, typer.Argument(help="JSON lines: one outcome per input line, in its order", callback=new_file())],
+    workers: WorkersOption = 1,
+    cpu_s: Annotated[float, number(0.0, 86_400.0, above=True, help="CPU seconds of one program")] = 5.0,
+    wall_s: Annotated[float, number(0.0, 86_400.0, above=True, help="wall seconds of one program")] = 10.0,
+    memory_mb: Annotated[int, number(16, 1 << 20, help="memory of one program")] = 1024,
+    preload: Annotated[str, typer.Option(help="packages to import once for all programs, by commas", callback=PACKAGES)] = "",
     unsafe: UnsafeOption = False,
 ) -> None:
     """Run untrusted programs in the sandbox. Killed, it goes on where it was; lines that are no program are named."""
+    from galley.sandbox.batch import checked
     from galley.sandbox.batch import run_programs as run
     from galley.sandbox.pool import Sandbox
     from galley.sandbox.types import Limits
 
+    checked(source)
     limits = Limits(cpu_s=cpu_s, wall_s=wall_s, memory_mb=memory_mb)
     packages = [name for name in preload.split(",") if name]
     with Sandbox(workers=workers, limits=limits, preload=packages, unsafe=unsafe) as sandbox:

@@ -1,18 +1,21 @@
-"""The certificate page of a recipe: what held, what did not, what was not checked, and at what cost.
+"""The certificate page of a recipe: what held, what did not, what was not checked, with what it was made, and at what cost.
 
 Source: ours, after CODECHECK's certificates.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from markdown_it import MarkdownIt
 
 from galley.artifact import write_text
-from galley.tables.render import claims_frame, footer, markdown_table, page
+from galley.tables.escape import markdown_text, visible
+from galley.tables.machine import FACTS, made_with
+from galley.tables.numbers import number
+from galley.tables.quote import reader, section
+from galley.tables.render import OURS, Absent, claims_frame, footer, markdown_table, out_of_reach, page, read_table
 from galley.tables.rows import read_items, read_runs
 from galley.tables.verdicts import AGREES
 
@@ -20,59 +23,110 @@ SECTIONS = ("Deviations", "Ambiguities settled")
 
 
 def write_certificate(
-    table_csv: Path, claims_csv: Path, *, items: list[Path], runs: list[Path], readme: Path, recipe: str, scale: str, out: Path
+    table_csv: Path,
+    claims_csv: Path,
+    *,
+    items: list[Path],
+    runs: list[Path],
+    readme: Path,
+    recipe: str,
+    scale: str,
+    out: Path,
+    absent: Absent = (),
 ) -> None:
-    """Write <out>.md and <out>.html."""
-    claims = pd.read_csv(claims_csv, keep_default_na=False)
-    table = pd.read_csv(table_csv, keep_default_na=False, na_values=[""])
+    """Write <out>.md and <out>.html; `absent` are the sources out of reach, each with the reason."""
     text = certificate(
-        table, claims, read_runs(runs), readme.read_text(encoding="utf-8"), data=data_used(read_items(items)), recipe=recipe, scale=scale
+        read_table(table_csv),
+        read_table(claims_csv),
+        read_runs(runs),
+        readme.read_text(encoding="utf-8"),
+        data=data_used(read_items(items)),
+        recipe=recipe,
+        scale=scale,
+        absent=absent,
+        here=made_with(),
     )
     write_text(out.with_suffix(".md"), text)
     write_text(out.with_suffix(".html"), page(f"Certificate: {recipe} at {scale} scale", as_html(text)))
 
 
 def certificate(
-    table: pd.DataFrame, claims: pd.DataFrame, runs: pd.DataFrame, readme: str, *, data: pd.DataFrame, recipe: str, scale: str
+    table: pd.DataFrame,
+    claims: pd.DataFrame,
+    runs: pd.DataFrame,
+    readme: str,
+    *,
+    data: pd.DataFrame,
+    recipe: str,
+    scale: str,
+    absent: Absent = (),
+    here: Mapping[str, str],
 ) -> str:
-    """Return the certificate as Markdown."""
+    """Return the certificate as Markdown; `here` is what judges the runs, as `made_with` has it."""
     counts = claims["verdict"].value_counts()
     lines = [f"{n} {verdict}" for verdict, n in counts.items()]
     ran, flipped = int(claims["controls_run"].sum()), int(claims["controls_flipped"].sum())
     agreeing = claims[claims["verdict"].isin(AGREES)]
     missing = table[table["status"] == "not_run"].groupby("reason").size()
-    absent = claims[claims["verdict"] == "not_run"]
+    left_out = claims[claims["verdict"] == "not_run"]
     parts = [
-        f"# Certificate: {recipe} at {scale} scale",
+        f"# Certificate: {markdown_text(f'{recipe} at {scale} scale')}",
         f"{len(claims)} claims: {', '.join(lines)}. {len(agreeing)} agree with the paper as far as this scale can tell. "
         f"Controls: {flipped} of the {ran} that ran flipped their claim.",
-        markdown_table(claims_frame(claims)),
-        footer(table),
+        markdown_table(claims_frame(claims), ours=OURS),
+        markdown_text(footer(table)),
+        *out_of_reach(absent),
         "## Data",
         markdown_table(data),
         "## Not run",
         "\n".join(
-            [f"- {reason}: {n} numbers" for reason, n in missing.items()]
-            + [f"- claim {r.claim_id}: {r.reason}" for r in absent.itertuples()]
+            [f"- {markdown_text(reason)}: {n} numbers" for reason, n in missing.items()]
+            + [f"- claim {markdown_text(r.claim_id)}: {markdown_text(r.reason)}" for r in left_out.itertuples()]
         )
         or "Nothing was left out.",
     ]
     for title in SECTIONS:
         parts += [f"## {title}", section(readme, title)]
-    costs = runs.groupby("stage")[["wall_s", "cpu_s"]].sum().round(0).reset_index()
-    costs["peak_rss_mib"] = runs.groupby("stage")["peak_rss_mib"].max().to_numpy()
     parts += [
+        "## Made with",
+        "\n".join(f"- {markdown_text(line)}" for line in made(runs, here)),
         "## Cost",
-        markdown_table(costs),
+        markdown_table(costs(runs)),
         "## Make it again",
-        f"    snakemake --cores all results/table_{recipe}.csv --config scale={scale}",
+        f"    {visible(f'snakemake --cores all results/table_{recipe}.csv --config scale={scale}')}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def as_html(text: str) -> str:
-    """Return the certificate's body as HTML; the page has its own title, and no tag in the text is let through."""
-    return MarkdownIt("commonmark", {"html": False}).enable("table").render(text.split("\n", 1)[1])
+    """Return the certificate's body as HTML; the page has its own title."""
+    return reader().render(text.split("\n", 1)[1])
+
+
+def made(runs: pd.DataFrame, here: Mapping[str, str]) -> list[str]:
+    """Return a line for each different commit, set of versions and machine that runs were made with, with their stages."""
+    known = runs.reindex(columns=["stage", *FACTS]).fillna("").astype(str)
+    stages: dict[tuple[str, ...], list[str]] = {}
+    for stage, *facts in [*known.itertuples(index=False), ("table", *(here[name] for name in FACTS))]:
+        mine = stages.setdefault(tuple(facts), [])
+        mine += [stage] * (stage not in mine)
+    return [f"{', '.join(names)}: {_facts(dict(zip(FACTS, facts, strict=True)))}" for facts, names in stages.items()]
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    if not any(facts.values()):
+        return "not recorded"
+    commit = f"commit {facts['commit']}" if facts["commit"] else "no git checkout"
+    packages = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "transformers", "snakemake") if facts[name])
+    size = f"{facts['cores']} cores, {facts['memory_gib']} GiB"
+    return f"galley {facts['galley']}, {commit}; {packages}; {facts['cpu']}, {size}, {facts['gpu'] or 'no GPU'}; {facts['os']}"
+
+
+def costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return seconds and the highest memory by stage."""
+    by_stage = runs.groupby("stage")
+    summed = by_stage[["wall_s", "cpu_s"]].sum().round(0).assign(peak_rss_mib=by_stage["peak_rss_mib"].max())
+    return summed.map(number).reset_index()
 
 
 def data_used(items: pd.DataFrame) -> pd.DataFrame:
@@ -86,9 +140,3 @@ def data_used(items: pd.DataFrame) -> pd.DataFrame:
         sources = mine["item_id"][mine["item_id"].str.contains("/")].str.split("/").str[0].value_counts().sort_index()
         rows.append({"benchmark": benchmark, "items": len(mine), "text from": ", ".join(f"{name} ({n})" for name, n in sources.items())})
     return pd.DataFrame(rows, columns=["benchmark", "items", "text from"])
-
-
-def section(readme: str, title: str) -> str:
-    """Return the text of a second-level section of a README."""
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
-    return found.group(1).strip() if found else f"(the recipe's README has no section {title!r})"

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from galley.artifact import GalleyError
-from galley.recipe import Scale, Strict, line_of, merge
-from galley.tables.declared import Loc, read_yaml, refusal
+from galley.declared import Loc, line_of, read_yaml, refusal
+from galley.recipe import Scale, Strict, merge
 
 # Merged key by key over a default; any other key is replaced whole, so that a margin never borrows another one's reason.
 MERGED = ("rows", "lhs", "rhs")
 OWN = ("id", "statement")  # never a default: with them a claim can be read where it stands
+Name = Annotated[str, Field(pattern=r"\S")]  # not empty
 Kind = Literal["structural", "order", "equivalence", "non_inferiority", "trend", "value"]
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "proxy_agrees", "proxy_disagrees", "not_run")
 
@@ -31,11 +31,11 @@ VERDICTS = ("reproduced", "contradicted", "inconclusive", "proxy_agrees", "proxy
 class Rows(Strict):
     """A choice of item rows; a field left out takes the claim's own or any."""
 
-    method: str
-    benchmark: str
-    metric: str
+    method: Name
+    benchmark: Name
+    metric: Name
     setting: str | None = None
-    model: str | None = None
+    model: Name | None = None
 
 
 class Margin(Strict):
@@ -50,7 +50,7 @@ class Expected(Strict):
 
     op: Literal["eq", "le", "ge"]
     value: float
-    atol: float = 0.0
+    atol: float = Field(default=0.0, ge=0)
 
 
 class Point(Strict):
@@ -63,8 +63,8 @@ class Point(Strict):
 class Control(Strict):
     """A broken variant: the claim judged on these rows instead must not agree."""
 
-    name: str
-    why: str
+    name: Name
+    why: Name
     lhs: Rows | None = None
     rhs: Rows | None = None
     points: list[Point] | None = None
@@ -73,9 +73,9 @@ class Control(Strict):
 class Claim(Strict):
     """One claim; see docs/statistics.md for each kind's rule."""
 
-    id: str
-    statement: str
-    source: str = Field(description="where the paper makes it")
+    id: str = Field(pattern=r"^\S+$")
+    statement: Name
+    source: Name = Field(description="where the paper makes it")
     tier: Literal["headline", "secondary", "ablation"] = "secondary"
     kind: Kind
     lhs: Rows | None = None
@@ -85,7 +85,7 @@ class Claim(Strict):
     direction: Literal["less", "greater"] = Field(default="less", description="order: lhs is less or greater than rhs")
     margin: Margin
     exact: bool = Field(default=False, description="true for arithmetic and equivalences, judged alike at any scale")
-    scales: list[Scale]
+    scales: list[Scale] = Field(min_length=1)
     not_run_reason: str = "this scale cannot test it"
     controls: list[Control]
     expect: dict[Scale, list[str]] = Field(default_factory=dict, description="per scale, the verdicts that are no regression")
@@ -98,6 +98,13 @@ class Claim(Strict):
             raise ValueError(f"a {self.kind} claim needs {missing[0]}")
         if not self.controls:
             raise ValueError("a claim needs a control that flips it")
+        judged = [field for field in need if field != "expected"]
+        for control in self.controls:
+            if all(getattr(control, field) is None for field in judged):
+                raise ValueError(f"control {control.name!r} changes nothing of a {self.kind} claim; give it {' or '.join(judged)}")
+        for points in (self.points, *(control.points for control in self.controls)):
+            if self.kind == "trend" and points is not None and len({point.x for point in points}) < 2:
+                raise ValueError("a trend needs points at two values of x or more")
         wrong = [v for verdicts in self.expect.values() for v in verdicts if v not in VERDICTS]
         if wrong:
             raise ValueError(f"expect has {wrong[0]!r}; verdicts: {', '.join(VERDICTS)}")
@@ -119,16 +126,14 @@ class Group(Strict):
     """A claims file, or some of its claims that share defaults of their own."""
 
     defaults: Part = Part()
-    claims: list[Part]
+    claims: list[Part] = Field(min_length=1)
 
 
 def load_claims(path: Path) -> list[Claim]:
     """Read a claims file; a GalleyError names file, line, claim and field."""
-    node, raw = read_yaml(path, what="claims", home="recipes/<name>/claims.yaml")
-    if not isinstance(raw, dict):
-        raise GalleyError(f"{path}: expected a mapping with `claims`, a list, and `defaults`, the keys that they share")
+    document = read_yaml(path, what="claims", home="recipes/<name>/claims.yaml")
     claims: list[Claim] = []
-    for entry, nodes in _entries(raw, node, path=path):
+    for entry, nodes in _entries(document.data, document.node, path=path):
         try:
             claims.append(Claim.model_validate(_filled(entry)))
         except ValidationError as error:
@@ -195,30 +200,3 @@ def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
     """Return the node of a mapping's value."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((value for name, value in pairs if name.value == key), None)
-
-
-def check_file(claims_csv: Path, claims_yaml: Path, scale: str) -> list[str]:
-    """Return what is wrong with a judged claims file: changed verdicts, controls that did not run or did not flip."""
-    if not claims_csv.exists():
-        raise GalleyError(f"no verdicts at {claims_csv}; make the table first")
-    judged = pd.read_csv(claims_csv, keep_default_na=False).set_index("claim_id")
-    scales = set(judged["scale"])
-    if scales != {scale}:
-        raise GalleyError(f"{claims_csv} is of scale {', '.join(scales)}, not {scale}; pass --scale or make the table again")
-    problems = []
-    for claim in load_claims(claims_yaml):
-        if claim.id not in judged.index:
-            problems.append(f"{claim.id}: not in {claims_csv}")
-            continue
-        row = judged.loc[claim.id]
-        allowed = claim.expect.get(scale)  # type: ignore[call-overload]
-        tolerated = row["verdict"] == "inconclusive" and not claim.exact
-        if allowed and row["verdict"] not in allowed and not tolerated:
-            problems.append(f"{claim.id}: verdict is {row['verdict']}, expected {' or '.join(allowed)} ({row['reason']})")
-        if row["verdict"] == "not_run":
-            continue
-        if row["controls_run"] == 0:
-            problems.append(f"{claim.id}: none of its controls ran: {row['controls']}")
-        if row["controls_flipped"] != row["controls_run"]:
-            problems.append(f"{claim.id}: a control did not flip it: {row['controls']}")
-    return problems

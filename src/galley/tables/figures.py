@@ -6,23 +6,30 @@ windows and widgets would be imported for nothing.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from matplotlib.lines import Line2D
+from pydantic import AfterValidator, Field
 
-from galley.artifact import GalleyError, atomic_dir
-from galley.recipe import Strict, line_of
-from galley.tables.declared import read_yaml, refusal
+from galley.artifact import GalleyError, atomic_dir, digest
+from galley.declared import checked, read_yaml
+from galley.recipe import Strict
+from galley.tables.escape import visible
 from galley.tables.metrics import Metric
 from galley.tables.rows import read_items
 
-matplotlib.rcParams.update({"svg.hashsalt": "galley", "font.family": "DejaVu Sans", "font.size": 9})
+# Texts are shown, not set: a $ in a method's name is no formula, and TeX is never asked.
+PLAIN: Any = {"text.parse_math": False, "text.usetex": False, "svg.fonttype": "path"}
+matplotlib.rcParams.update({"svg.hashsalt": "galley", "font.family": "DejaVu Sans", "font.size": 9, **PLAIN})
+NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}  # neither dates nor addresses
 
 
 def _one_group(pattern: str) -> str:
@@ -76,15 +83,12 @@ def load_figures(path: Path) -> Figures:
     """Read a recipe's figures, none without a file; a GalleyError names file, line and field."""
     if not Path(path).exists():
         return {}
-    node, raw = read_yaml(path, what="figures", home="recipes/<name>/figures.yaml")
-    try:
-        return TypeAdapter(Figures).validate_python(raw)
-    except ValidationError as error:
-        raise refusal(error, kind=Figures, path=path, line_of=lambda loc: line_of(node, loc), tags=KINDS) from None
+    figures: Figures = checked(Figures, read_yaml(path, what="figures", home="recipes/<name>/figures.yaml"), tags=KINDS)
+    return figures
 
 
 def draw_figures(items: list[Path], *, figures: Path, metrics: Mapping[str, Metric], out: Path) -> None:
-    """Write <name>_<model>.svg of each figure and model that there are rows for."""
+    """Write <name>_<model>.svg of each figure and model that there are rows for, or what `file_names` makes of the two."""
     declared = load_figures(figures)
     for name, figure in declared.items():
         if figure.metric not in metrics:
@@ -93,12 +97,33 @@ def draw_figures(items: list[Path], *, figures: Path, metrics: Mapping[str, Metr
             )
     rows = read_items(items)
     rows = rows[rows["status"] == "ok"]
+    names = file_names([(name, model) for model in rows["model"].unique() for name in declared])
     with atomic_dir(out) as part:
         for model, mine in rows.groupby("model"):
             for name, figure in declared.items():
                 drawn = _draw(figure, mine, metrics[figure.metric])
                 if drawn:
-                    drawn.savefig(part / f"{name}_{model}.svg", metadata={"Date": None}, bbox_inches="tight")
+                    (part / f"{names[name, model]}.svg").write_text(_svg(drawn), encoding="utf-8")
+
+
+def file_names(pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return a file's name for each figure and model: the two as they are, if they are a plain name that no other pair has.
+
+    Else a digest of the two follows what can be kept of them. Case does not tell names apart, as some file systems ignore it.
+    """
+    plain = {pair: re.sub(r"[^A-Za-z0-9.+=-]+", "_", "_".join(pair))[:80].strip(".") for pair in pairs}
+    taken = Counter(name.lower() for name in plain.values())
+    return {
+        pair: name if name == "_".join(pair) and taken[name.lower()] == 1 and pair[1] else f"{name}-{digest(list(pair))}"
+        for pair, name in plain.items()
+    }
+
+
+def _svg(figure: Figure) -> str:
+    """Return a figure as SVG without its document type, whose address a reader of XML might ask."""
+    with io.StringIO() as buffer:
+        figure.savefig(buffer, format="svg", metadata=NO_METADATA, bbox_inches="tight")
+        return re.sub(r"<!DOCTYPE[^>]*>\n?", "", buffer.getvalue(), count=1)
 
 
 def _draw(figure: Curves | HeatMaps, rows: pd.DataFrame, metric: Metric) -> Figure | None:
@@ -117,15 +142,18 @@ def _curves(curves: Curves, rows: pd.DataFrame) -> Figure:
     lines = rows["method"] + rows["setting"].map(lambda s: f" {m[0]}" if (m := re.search(curves.line, s)) else "")
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
+    drawn: list[Line2D] = []
+    names: list[str] = []
     for line, mine in rows.groupby(lines):
         curve = mine.groupby("x")["score"]
-        axes.plot(curve.mean().index, curve.mean(), marker="o", markersize=3, label=line)
+        drawn += axes.plot(curve.mean().index, curve.mean(), marker="o", markersize=3)
+        names.append(visible(line))
         if mine["seed"].nunique() > 1:
             axes.fill_between(curve.min().index, curve.min(), curve.max(), alpha=0.15)
     if curves.level is not None:
         axes.axhline(curves.level, color="grey", linewidth=0.8, linestyle=":")
-    axes.set(xlabel=curves.x.label, ylabel=curves.label)
-    axes.legend(fontsize=7, frameon=False)
+    axes.set(xlabel=visible(curves.x.label), ylabel=visible(curves.label))
+    axes.legend(drawn, names, fontsize=7, frameon=False)  # by name: of itself it leaves out those that begin with _
     return figure
 
 
@@ -146,10 +174,10 @@ def _heat_maps(maps: HeatMaps, rows: pd.DataFrame, *, reverse: bool) -> Figure:
             vmin=0,
             vmax=max(1.0, rows["score"].max()),
         )
-        ax.set(title=method, xlabel=maps.x.label, ylabel=maps.y.label)
+        ax.set(title=visible(method), xlabel=visible(maps.x.label), ylabel=visible(maps.y.label))
         ax.set_xticks(range(len(grid.columns)), [_tick(x) for x in grid.columns])
         ax.set_yticks(range(len(grid.index)), [_tick(y) for y in grid.index])
-    figure.colorbar(image, ax=axes.ravel().tolist(), label=maps.label)
+    figure.colorbar(image, ax=axes.ravel().tolist(), label=visible(maps.label))
     return figure
 
 

@@ -11,6 +11,12 @@ import math
 from typing import Any, SupportsFloat
 
 Rows = list[dict[str, Any]]
+OUT_OF_REACH = "out of reach"  # in the reason of a row that an absent source is to blame for: no regression, whatever was expected
+
+
+def unreached(source: str) -> str:
+    """Return the reason of rows that a source's absence leaves without a score."""
+    return f"the source {source} is {OUT_OF_REACH}"
 
 
 def scored(method: str, benchmark: str, metric: str, score: SupportsFloat, **more: Any) -> dict[str, Any]:

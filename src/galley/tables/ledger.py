@@ -22,9 +22,11 @@ import pandas as pd
 
 from galley.artifact import GalleyError, Stopwatch, atomic_path, digest, sha256_tree, write_json
 from galley.progress import progress
+from galley.redact import redacted_frame
 from galley.stage import Job
 from galley.tables.items import Rows as Rows
-from galley.tables.rows import item_frame, write_items, write_runs
+from galley.tables.machine import made_with
+from galley.tables.rows import complete, even, write_items, write_runs
 
 T = TypeVar("T")
 Work = Callable[[Path], tuple[Sequence[Mapping[str, Any]] | pd.DataFrame, dict[str, Any]]]
@@ -69,15 +71,17 @@ class Ledger:
         folder = self.state / f"{readable}-{digest([name, given])}"  # two names may read alike
         items, done = folder.with_name(f"{folder.name}.parquet"), folder.with_name(f"{folder.name}.json")
         facts = read_facts(done)
-        if facts is None or (needs is not None and not needs.exists()):
+        frame = kept_rows(items) if facts is not None else None
+        if frame is None or facts is None or (needs is not None and not needs.exists()):
             watch = Stopwatch()
             rows, facts = work(folder)
-            facts = {"threads": threads(), **watch.read(), **facts}
+            facts = {"threads": threads(), **watch.read(), **made_with(), **facts}
             with atomic_path(items) as part:
-                pd.DataFrame(rows).to_parquet(part)
+                redacted_frame(even(rows, model=self.model, method=method, seed=seed)).to_parquet(part)
             write_json(done, facts)
+            frame = pd.read_parquet(items)
         shutil.rmtree(folder, ignore_errors=True)
-        self.add(pd.read_parquet(items), facts, name=name, given=given, **about)
+        self.add(frame, facts, name=name, given=given, **about)
 
     def each(self, what: str, pieces: Sequence[T], score: Callable[[T], Sequence[Mapping[str, Any]]], *, name: Callable[[T], str]) -> Rows:
         """Return the rows of many small pieces of one unit, each kept when it is finished under `what` and its name.
@@ -87,10 +91,12 @@ class Ledger:
         rows: Rows = []
         for piece in progress(pieces, what=what):
             done = self.state / f"{digest([what, name(piece)])}.parquet"
-            if not done.exists():
+            frame = kept_rows(done)
+            if frame is None:
                 with atomic_path(done) as part:
-                    pd.DataFrame(score(piece)).to_parquet(part)
-            rows += pd.read_parquet(done).to_dict("records")
+                    redacted_frame(even(score(piece), model=self.model)).to_parquet(part)
+                frame = pd.read_parquet(done)
+            rows += frame.to_dict("records")
         return rows
 
     def add(
@@ -98,12 +104,10 @@ class Ledger:
     ) -> None:
         """Add a unit's rows and what is known of its run; a row's own model, method and seed stand, where it has them."""
         run_id = digest([self.key, name, given])
-        frame = pd.DataFrame(rows)
-        for column, value in {"model": self.model, "method": about.get("method", ""), "seed": about.get("seed", 0)}.items():
-            frame[column] = frame[column].fillna(value) if column in frame else value
-        self.frames.append(item_frame(frame, **self.common, run_id=run_id, backend=self.backend))
-        run = {"stage": self.job.stage, "unit": name, "method": "", "setting": "", "seed": 0, "threads": threads(), **about, **facts}
-        self.runs.append({**self.common, "model": self.model, "run_id": run_id, **run})
+        frame = complete(rows, model=self.model, method=about.get("method", ""), seed=about.get("seed", 0))
+        self.frames.append(frame.assign(**self.common, run_id=run_id, backend=self.backend))
+        run = {"stage": self.job.stage, "unit": name, "method": "", "setting": "", "seed": 0, "threads": threads()}
+        self.runs.append({**self.common, "model": self.model, "run_id": run_id, **run, **made_with(), **about, **facts})
 
     def write(self) -> None:
         """Write <job>.items.parquet and <job>.runs.csv; GalleyError for a shard without work."""
@@ -112,6 +116,15 @@ class Ledger:
             raise GalleyError(f"{self.job.name}: there is no work left for this one of {self.job.shards} shards; {way_out}")
         write_items(pd.concat(self.frames, ignore_index=True), self.job.out / f"{self.job.name}.items.parquet")
         write_runs(pd.DataFrame(self.runs), self.job.out / f"{self.job.name}.runs.csv")
+
+
+def kept_rows(path: Path) -> pd.DataFrame | None:
+    """Return the rows of a finished piece of work; None where there are none, or the machine lost them half way."""
+    from pyarrow import ArrowException
+
+    with contextlib.suppress(OSError, ValueError, ArrowException):
+        return pd.read_parquet(path)
+    return None
 
 
 def read_facts(done: Path) -> dict[str, Any] | None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from galley.artifact import GalleyError
-from galley.recipe import Strict, line_of
-from galley.tables.declared import read_yaml, refusal
+from galley.declared import checked, read_yaml
+from galley.recipe import Strict
 
 
 class Metric(Strict):
@@ -37,11 +37,8 @@ Metrics = dict[str, Metric]
 
 def load_metrics(path: Path) -> Metrics:
     """Read the metrics' registry; a GalleyError names file, line, metric and field."""
-    node, raw = read_yaml(path, what="registry of metrics", home="recipes/metrics.yaml")
-    try:
-        return TypeAdapter(Metrics).validate_python(raw)
-    except ValidationError as error:
-        raise refusal(error, kind=Metrics, path=path, line_of=lambda loc: line_of(node, loc)) from None
+    metrics: Metrics = checked(Metrics, read_yaml(path, what="registry of metrics", home="recipes/metrics.yaml"))
+    return metrics
 
 
 def check_metrics(rows: pd.DataFrame, metrics: Mapping[str, Metric], *, path: Path) -> None:

@@ -1,18 +1,24 @@
 """Markdown, LaTeX (booktabs) and HTML forms of a table: pure functions of its two csv files.
 
-Rows are methods and settings, columns benchmarks, as in the paper; the paper's value stands beside ours.
+Rows are methods and settings, columns benchmarks, as in the paper; the paper's value stands beside ours. Texts are foreign
+(`escape`), numbers are ours (`numbers`).
 
 Source: ours.
 """
 
 from __future__ import annotations
 
-import html
+import base64
+import hashlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from galley.artifact import write_text
+from galley.tables.escape import html_text, latex_text, markdown_text
+from galley.tables.numbers import number
+from galley.tables.sheets import read_sheet
 from galley.tables.table import is_missing
 
 MARKS = {
@@ -23,43 +29,49 @@ MARKS = {
     "inconclusive": "?",
     "not_run": "–",
 }
+FIGURES = [
+    "value", "ci_low", "ci_high", "n_items", "n_seeds", "reported", "estimate", "n_needed", "margin", "controls_run", "controls_flipped",
+]  # fmt: skip
+NAMES = ["model", "method", "setting"]
+OURS = ("", "estimate", "n", "seeds", "controls flipped")  # the columns of claims that hold marks and numbers alone
+Absent = Sequence[tuple[str, str]]
 
 
-def render_all(table_csv: Path, claims_csv: Path, out: Path) -> None:
-    """Write table_*.md, .tex and .html beside the table."""
-    table, claims = (
-        pd.read_csv(table_csv, keep_default_na=False, na_values=[""]),
-        pd.read_csv(claims_csv, keep_default_na=False),
-    )
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table's or its claims' csv: numbers where the schema has them, and texts as they are, whatever they look like."""
+    frame = read_sheet(path, ["scale"], what="a table's rows", way_out="run the same command again").reset_index(drop=True)
+    return frame.assign(**{name: pd.to_numeric(frame[name].replace("", None)) for name in FIGURES if name in frame})
+
+
+def render_all(table_csv: Path, claims_csv: Path, out: Path, *, absent: Absent = ()) -> None:
+    """Write table_*.md, .tex and .html beside the table; `absent` are the sources out of reach, each with the reason."""
+    table, claims = read_table(table_csv), read_table(claims_csv)
     stem = table_csv.stem
-    write_text(out / f"{stem}.md", to_markdown(table, claims))
-    write_text(out / f"{stem}.tex", to_latex(table))
-    write_text(out / f"{stem}.html", to_html(table, claims))
+    write_text(out / f"{stem}.md", to_markdown(table, claims, absent))
+    write_text(out / f"{stem}.tex", to_latex(table, absent))
+    write_text(out / f"{stem}.html", to_html(table, claims, absent))
 
 
 def pivot(table: pd.DataFrame) -> pd.DataFrame:
     """Return the paper form: one row per model, method and setting, one column per benchmark and metric."""
     ours = table[(table["status"] == "ok") & (table["role"] == "result")].copy()
-    ours = ours[~ours["setting"].fillna("").str.contains("step=")]
+    ours[NAMES] = ours[NAMES].fillna("").astype(str)
+    ours = ours[~ours["setting"].str.contains("step=")]
     ours["cell"] = [_cell(row) for row in ours.to_dict("records")]
-    ours["column"] = ours["benchmark"] + " " + ours["metric"]
-    ours["setting"] = ours["setting"].fillna("")
-    wide = ours.pivot_table(index=["model", "method", "setting"], columns="column", values="cell", aggfunc="first", sort=False)
+    ours["column"] = ours["benchmark"].fillna("") + " " + ours["metric"]
+    wide = ours.pivot_table(index=NAMES, columns="column", values="cell", aggfunc="first", sort=False)
     return wide.sort_index().fillna("")
 
 
 def _cell(row: dict) -> str:
-    value = number(row["value"])
-    if not is_missing(row["ci_low"]):
-        value += f" [{number(row['ci_low'])}, {number(row['ci_high'])}]"
-    if not is_missing(row["reported"]):
-        value += f" (paper {number(row['reported'])})"
-    return value
+    paper = "" if is_missing(row["reported"]) else f" (paper {number(row['reported'])})"
+    return _measured(row, "value") + paper
 
 
-def number(value: float) -> str:
-    """Return a number to three decimals, or in scientific form when that would be zero."""
-    return f"{value:.3f}" if value == 0 or abs(value) >= 5e-4 else f"{value:.1e}"
+def _measured(row: dict, name: str) -> str:
+    """Return a number with its interval, where it has them."""
+    value = "" if is_missing(row[name]) else number(row[name])
+    return value if is_missing(row["ci_low"]) else f"{value} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
 
 
 def footer(table: pd.DataFrame) -> str:
@@ -71,77 +83,98 @@ def footer(table: pd.DataFrame) -> str:
             f"{int((table['status'] == 'not_run').sum())} numbers not run.")  # fmt: skip
 
 
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Return a data frame as a Markdown table; pipes in cells are escaped."""
+def markdown_table(frame: pd.DataFrame, *, ours: Collection[str] = ()) -> str:
+    """Return a data frame as a Markdown table; the columns `ours` are numbers, which need no escape."""
 
     def line(cells) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
-    return "\n".join([line(frame.columns), "|" + "---|" * len(frame.columns), *(line(row) for row in frame.to_numpy())])
+    names = list(frame.columns)
+    head = [line(markdown_text(name) for name in names), "|" + "---|" * len(names)]
+    body = (
+        line(str(cell) if name in ours else markdown_text(cell) for name, cell in zip(names, row, strict=True)) for row in frame.to_numpy()
+    )
+    return "\n".join([*head, *body])
 
 
 def claims_frame(claims: pd.DataFrame) -> pd.DataFrame:
     """Return the claims as readers see them: mark, verdict, evidence, controls."""
     rows = []
     for row in claims.to_dict("records"):
-        evidence = "" if is_missing(row["estimate"]) else number(float(row["estimate"]))
-        if not is_missing(row["ci_low"]):
-            evidence += f" [{number(float(row['ci_low']))}, {number(float(row['ci_high']))}]"
-        rows.append({"": MARKS[row["verdict"]], "claim": row["claim_id"], "statement": row["statement"], "verdict": row["verdict"],
-                     "estimate": evidence, "n": row["n_items"], "seeds": row["n_seeds"],
+        rows.append({"": MARKS.get(row["verdict"], ""), "claim": row["claim_id"], "statement": row["statement"], "verdict": row["verdict"],
+                     "estimate": _measured(row, "estimate"), "n": row["n_items"], "seeds": row["n_seeds"],
                      "controls flipped": f"{row['controls_flipped']}/{row['controls_run']}", "note": row["reason"]})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def to_markdown(table: pd.DataFrame, claims: pd.DataFrame) -> str:
+def out_of_reach(absent: Absent) -> list[str]:
+    """Return the section of the sources that were absent, as Markdown; nothing where all were there."""
+    lines = [f"- {markdown_text(name)}: {markdown_text(why)}" for name, why in absent]
+    return ["## Sources out of reach", "\n".join(lines)] if lines else []
+
+
+def to_markdown(table: pd.DataFrame, claims: pd.DataFrame, absent: Absent = ()) -> str:
     """Return the Markdown form: the pivot, the claims, the footer."""
-    wide = pivot(table).reset_index()
-    title = f"# {table['paper'].iloc[0]} at {table['scale'].iloc[0]} scale"
-    return "\n\n".join([title, markdown_table(wide), "## Claims", markdown_table(claims_frame(claims)), footer(table)]) + "\n"
+    wide = pivot(table)
+    parts = [
+        f"# {markdown_text(_title(table))}",
+        markdown_table(wide.reset_index(), ours=set(wide.columns)),
+        "## Claims",
+        markdown_table(claims_frame(claims), ours=OURS),
+        markdown_text(footer(table)),
+        *out_of_reach(absent),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def latex_escape(text: str) -> str:
-    """Escape text for LaTeX."""
-    table = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
-             "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-             "^": r"\textasciicircum{}"}  # fmt: skip
-    return "".join(table.get(ch, ch) for ch in text)
-
-
-def to_latex(table: pd.DataFrame) -> str:
-    """Return the booktabs form of the pivot, with the footer as a note."""
+def to_latex(table: pd.DataFrame, absent: Absent = ()) -> str:
+    """Return the booktabs form of the pivot, with the footer as a note; it needs no package but booktabs."""
     wide = pivot(table).reset_index()
     lines = [r"\begin{tabular}{lll" + "r" * (len(wide.columns) - 3) + "}", r"\toprule"]
-    lines.append(" & ".join(latex_escape(str(c)) for c in wide.columns) + r" \\")
+    lines.append(" & ".join(latex_text(c) for c in wide.columns) + r" \\")
     lines.append(r"\midrule")
-    lines += [" & ".join(latex_escape(str(cell)) for cell in row) + r" \\" for row in wide.to_numpy()]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\par\footnotesize " + latex_escape(footer(table)), ""]
-    return "\n".join(lines)
+    lines += [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in wide.to_numpy()]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\par\footnotesize " + latex_text(footer(table))]
+    if absent:
+        lines.append(r"\par Sources out of reach: " + latex_text("; ".join(f"{name} ({why})" for name, why in absent)) + ".")
+    return "\n".join([*lines, ""])
 
 
-def to_html(table: pd.DataFrame, claims: pd.DataFrame) -> str:
+def to_html(table: pd.DataFrame, claims: pd.DataFrame, absent: Absent = ()) -> str:
     """Return a self-contained page; every cell is escaped."""
     parts = [
         _html_table(pivot(table).reset_index()),
         "<h2>Claims</h2>",
         _html_table(claims_frame(claims)),
-        f"<p>{html.escape(footer(table))}</p>",
+        f"<p>{html_text(footer(table))}</p>",
     ]
-    return page(f"{table['paper'].iloc[0]} at {table['scale'].iloc[0]} scale", "\n".join(parts))
+    if absent:
+        listed = "\n".join(f"<li>{html_text(name)}: {html_text(why)}</li>" for name, why in absent)
+        parts += ["<h2>Sources out of reach</h2>", f"<ul>\n{listed}\n</ul>"]
+    return page(_title(table), "\n".join(parts))
+
+
+def _title(table: pd.DataFrame) -> str:
+    return f"{table['paper'].iloc[0]} at {table['scale'].iloc[0]} scale"
 
 
 def _html_table(frame: pd.DataFrame) -> str:
-    head = "".join(f"<th>{html.escape(str(c))}</th>" for c in frame.columns)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in frame.to_numpy())
+    head = "".join(f"<th>{html_text(c)}</th>" for c in frame.columns)
+    body = "\n".join("<tr>" + "".join(f"<td>{html_text(c)}</td>" for c in row) + "</tr>" for row in frame.to_numpy())
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
 
 
 def page(title: str, body: str) -> str:
-    """Return an HTML page with the house style."""
+    """Return an HTML page with the house style; its policy lets nothing else in: no script, no image, no other style, no address."""
     style = (
         "body{font:15px/1.5 Georgia,serif;margin:2em auto;max-width:80em;padding:0 1em}"
         "table{border-collapse:collapse;font-size:13px}"
         "th,td{padding:3px 8px;text-align:left;border-bottom:1px solid #ddd}thead th{border-bottom:2px solid #333}"
     )
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{style}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n'
+    known = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{known}'; base-uri 'none'; form-action 'none'"
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>{html_text(title)}</title><style>{style}</style>"
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><h1>{html_text(title)}</h1>\n{body}\n</body></html>\n'

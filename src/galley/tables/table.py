@@ -16,7 +16,9 @@ from galley.artifact import atomic_path
 from galley.stats import Estimate, weighted_mean, wilson
 from galley.tables.claims import Claim, load_claims
 from galley.tables.metrics import Metric, check_metrics, load_metrics
-from galley.tables.rows import read_items
+from galley.tables.named import check_names
+from galley.tables.paper_values import read_paper_values
+from galley.tables.rows import check_runs, read_items, read_runs
 from galley.tables.verdicts import judge
 
 COLUMNS = [
@@ -39,15 +41,14 @@ def make_table(
     out: Path,
     claims_out: Path,
 ) -> None:
-    """Write the table and the judged claims of one recipe at one scale."""
-    rows = read_items(items)
-    rows = rows[rows["scale"] == scale]
-    declared = load_claims(claims)
-    judged = judge(declared, rows, scale=scale)
-    paper = pd.read_csv(paper_values, dtype={"setting": "str"}, keep_default_na=False)
-    registry = load_metrics(metrics)
+    """Write the table and the judged claims of one recipe at one scale, once everything that is read has been checked."""
+    declared, paper, registry = load_claims(claims), read_paper_values(paper_values), load_metrics(metrics)
+    rows = read_items(items, paper=recipe, scale=scale)
+    check_runs(rows, read_runs(runs, paper=recipe, scale=scale), paths=runs)
     for given in (rows, paper.assign(unit="")):
         check_metrics(given, registry, path=metrics)
+    check_names(declared, rows, path=claims, recipe=recipe, scale=scale, metrics=registry)
+    judged = judge(declared, rows, scale=scale)
     table = build_table(rows, judged, declared, paper, registry)
     for frame, path in ((judged, claims_out), (table, out)):
         with atomic_path(path) as part:

@@ -18,6 +18,7 @@ import pandas as pd
 from galley.artifact import GalleyError
 from galley.stats import Estimate, items_needed, paired_difference, slope
 from galley.tables.claims import Claim, Control, Rows
+from galley.tables.items import OUT_OF_REACH
 
 AGREES = {"reproduced", "proxy_agrees"}
 
@@ -36,9 +37,16 @@ def pick(items: pd.DataFrame, rows: Rows) -> pd.DataFrame:
     found = items[mask]
     good = found[found["status"] == "ok"]
     if not len(good):
-        why = found["reason"].iloc[0] if len(found) else "no such row at this scale"
+        why = found["reason"].iloc[0] if len(found) else _no_row(items, rows)
         raise Missing(f"{rows.method} {rows.setting or ''} {rows.benchmark}/{rows.metric}: {why}")
     return good
+
+
+def _no_row(items: pd.DataFrame, rows: Rows) -> str:
+    """Return why there is no row: a source that other rows of its benchmark lack, else that this scale makes none."""
+    beside = items.loc[(items["benchmark"] == rows.benchmark) & (items["status"] != "ok"), "reason"]
+    gone = beside[beside.str.contains(OUT_OF_REACH, regex=False)]
+    return f"no such row, for {gone.iloc[0]}" if len(gone) else "no such row at this scale"
 
 
 def grid(frames: Sequence[pd.DataFrame]) -> tuple[list[np.ndarray], np.ndarray]:
@@ -159,18 +167,27 @@ def _verdict(verdict: str, *, estimate: Estimate | None = None, reason: str = ""
 def judge(claims: Sequence[Claim], items: pd.DataFrame, *, scale: str) -> pd.DataFrame:
     """Return one row per claim: verdict, evidence, and whether each control that ran flipped it.
 
-    A control fails to flip a claim when both agree with the paper: the check would then pass for the broken variant too.
+    A control fails to flip a claim when both agree with the paper: the check would then pass for the broken variant too. One that did
+    not run beside a claim that did comes with the reason: nothing shows then that the check could fail.
     """
     rows = []
     for claim in claims:
         main = judge_claim(claim, items, scale=scale)
-        outcomes = [(control.name, judge_claim(claim, items, scale=scale, control=control)["verdict"]) for control in claim.controls]
-        ran = [(name, verdict) for name, verdict in outcomes if verdict != "not_run"]
+        outcomes = [(control.name, judge_claim(claim, items, scale=scale, control=control)) for control in claim.controls]
+        ran = [(name, found["verdict"]) for name, found in outcomes if found["verdict"] != "not_run"]
         flipped = [name for name, verdict in ran if not {verdict, main["verdict"]} <= AGREES]
+        if not ran and main["verdict"] != "not_run":
+            main["reason"] = "; ".join(part for part in (main["reason"], "no control ran: nothing shows that this check can fail") if part)
         rows.append({
             "claim_id": claim.id, "statement": claim.statement, "source": claim.source, "tier": claim.tier, "kind": claim.kind,
             "scale": scale, **main, "margin": claim.margin.abs, "margin_reason": claim.margin.reason,
             "controls_run": len(ran), "controls_flipped": len(flipped),
-            "controls": "; ".join(f"{name}: {verdict}" for name, verdict in outcomes),
+            "controls": "; ".join(_outcome(name, found, beside=main) for name, found in outcomes),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _outcome(name: str, found: dict, *, beside: dict) -> str:
+    idle = found["verdict"] == "not_run" and beside["verdict"] != "not_run"
+    why = " ".join(found["reason"].replace(";", ",").split())  # controls are parted by semicolons
+    return f"{name}: {found['verdict']}" + (f" ({why})" if idle else "")

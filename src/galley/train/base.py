@@ -5,11 +5,10 @@ Source: ours.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from galley.artifact import GalleyError
+from galley.artifact import GalleyError, part_of
 from galley.data.places import PLACES
 from galley.data.sources import load_sources
 from galley.models.spec import Model, spec_of
@@ -52,8 +51,7 @@ def _unpack_gguf(source: str, *, out: Path, dtype: str, sources: Path, mirror: P
     from galley.data.fetch import fetch
     from galley.models.gguf import convert_gguf
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        fetch(source, out=Path(folder), sources=sources, mirror=mirror)
-        gguf = next(Path(folder).rglob("*.gguf"))
+    with part_of(out) as folder:
+        fetch(source, out=folder / "source", sources=sources, mirror=mirror)
+        gguf = next(folder.rglob("*.gguf"))
         convert_gguf(gguf, out=out, name="gemma3" if "gemma" in source else "smollm2", dtype=getattr(torch, dtype))

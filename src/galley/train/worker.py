@@ -17,6 +17,7 @@ from galley.artifact import atomic_dir, atomic_path
 from galley.models.device import resolve_device
 from galley.models.likelihood import load_windows, score_windows
 from galley.models.loading import load_model, load_tokenizer
+from galley.redact import guard_streams
 from galley.train.loop import Run, TrainConfig, packed_batches
 from galley.train.packing import packed
 from galley.train.workers import Sharded
@@ -59,5 +60,6 @@ def work(job: dict, *, device: torch.device) -> None:
 
 
 if __name__ == "__main__":
+    guard_streams()
     path, wanted = sys.argv[1:]
     work(json.loads(Path(path).read_text(encoding="utf-8")), device=resolve_device(wanted))

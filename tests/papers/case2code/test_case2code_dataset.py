@@ -2,7 +2,20 @@
 
 import json
 
-from galley.papers.case2code.dataset import Item, anonymous, examples, export_rows, read_items, rename, split_of, write_samples
+import pytest
+
+from galley.artifact import GalleyError
+from galley.papers.case2code.dataset import (
+    Item,
+    anonymous,
+    examples,
+    export_rows,
+    read_items,
+    read_samples,
+    rename,
+    split_of,
+    write_samples,
+)
 from galley.papers.case2code.prompts import LEAD_IN
 from galley.papers.case2code.select import Case, select
 from galley.papers.case2code.synthesis import Sample
@@ -56,3 +69,10 @@ def test_an_export_says_what_was_drawn_and_never_shows_the_answer():
         assert item.sample.code in row["answer"] and item.sample.code not in row["prompt"]
         assert row["shown"] == list(item.selection.shown) and set(row["shown"]).isdisjoint(row["hidden"])
         json.dumps(row)
+
+
+def test_a_broken_sample_is_named_by_its_line(tmp_path):
+    path = tmp_path / "cases.jsonl"
+    path.write_text('{"id": "1", "cases": [{"inputs": {}}]}\n')
+    with pytest.raises(GalleyError, match=r"cases\.jsonl:1: no sample .*output.*galley case2code synthesize"):
+        list(read_samples(path))

@@ -7,6 +7,7 @@ import pytest
 
 from galley import cost, plan
 from galley.artifact import GalleyError
+from galley.cost_page import describe
 from galley.papers.case2code.cost import gpu_hours, lacks
 from galley.papers.case2code.plan import Plan
 from galley.papers.case2code.stages import stage
@@ -23,7 +24,7 @@ def read_plan(path, scale, **asked):
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_the_recipe_loads_and_says_what_it_costs(scale):
     plan = read_plan(RECIPE, scale)
-    text = cost.describe(plan, stage, scale=scale, recipes=Path("recipes"))
+    text = describe(plan, stage, scale=scale, recipes=Path("recipes"))
     assert f"case2code at {scale} scale" in text and ("Not there yet" in text) == bool(lacks(plan)) == (scale == "paper")
     assert all(line in text for line in lacks(plan)) and f"about {plan.functions.limit or 1245:,} functions" in text
     assert stage.leaves(plan)[:2] == ["synthesize", "check"] and len(stage.leaves(plan)) == len(set(stage.leaves(plan)))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from galley.artifact import GalleyError
-from galley.cost import describe
+from galley.cost_page import describe
 from galley.papers.codeseq.cost import compute, lacks, trainings
 from galley.papers.codeseq.induce import tasks
 from galley.papers.codeseq.plan import Plan, Synthesis

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from galley.artifact import GalleyError
-from galley.cost import describe, minutes
+from galley.cost import minutes
+from galley.cost_page import describe
 from galley.papers.fourier_attention.plan import Plan
 from galley.papers.fourier_attention.stages import stage
 from galley.plan import read_plan as read

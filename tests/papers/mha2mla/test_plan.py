@@ -84,6 +84,18 @@ BROKEN = {
     "too much rotation": (lambda r: r["defaults"].update(rope_fraction=0.6), "rope_fraction"),
     "an arm twice": (lambda r: r["defaults"]["arms"].append(dict(r["defaults"]["arms"][0])), "appear twice"),
     "a scratch model without its shape": (lambda r: next(iter(r["scales"]["smoke"]["models"].values())).pop("scratch"), "scratch"),
+    "a latent of no width": (lambda r: r["defaults"]["arms"][2].update(d_kv=0), "d_kv"),
+    "a random basis of no latent": (lambda r: r["defaults"]["arms"][2].update(d_kv=None, svd="random"), "without d_kv there is no latent"),
+    "no arms": (lambda r: r["defaults"].update(arms=[]), "arms"),
+    "a schedule longer than the training": (
+        lambda r: r["defaults"]["training"].update(warmup_fraction=0.6, decay_fraction=0.6),
+        "warmup_fraction is 0.6 and decay_fraction 0.6; together they take 1",
+    ),
+    "heads that do not divide the width": (
+        lambda r: next(iter(r["scales"]["smoke"]["models"].values()))["scratch"].update(n_heads=5),
+        "d_model is 128; it must be an even multiple of n_heads, 5",
+    ),
+    "a needle beyond the text": (lambda r: r["scales"]["smoke"]["benchmarks"].update(needle_depths=[1.5]), "needle_depths"),
     "a missing part": (lambda r: r["scales"]["smoke"].pop("heldout"), "heldout"),
 }
 

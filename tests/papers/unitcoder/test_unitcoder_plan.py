@@ -23,8 +23,8 @@ def read_plan(path, scale, **asked):
 def test_every_scale_says_what_it_computes(scale):
     plan = read_plan(RECIPE, scale)
     text = "\n".join(compute(plan))
-    assert all(f"{stage}: about {n:,}" in text for stage, n in executions(plan).items()) and min(executions(plan).values()) > 0
-    assert bool(replies(plan)) == ("replies of" in text) == (scale == "paper") == bool(lacks(plan))
+    assert all(f"  {stage}: about {n:,}" in text for stage, n in executions(plan).items()) and min(executions(plan).values()) > 0
+    assert bool(replies(plan)) == ("Replies of" in text) == (scale == "paper") == bool(lacks(plan))
 
 
 def test_effort_and_seeds():

@@ -12,6 +12,7 @@ from typing import Any
 
 from galley.artifact import GalleyError
 from galley.data import code_benchmarks as readers
+from galley.data.fetched import present
 from galley.evaluate.code.bigcodebench import judge_bigcodebench
 from galley.evaluate.code.humaneval import judge_humaneval
 from galley.evaluate.code.judge import Result
@@ -63,6 +64,14 @@ BENCHMARKS = {
     )
 }  # fmt: skip
 CERTIFIED = ("humaneval", "mbpp", "humaneval_plus", "mbpp_plus", "bigcodebench")  # with the standard library alone
+
+
+def tasks_of(bench: Benchmark, sources: Path) -> list[Any]:
+    """Return a benchmark's tasks from a folder of fetched sources; GalleyError when they are not there."""
+    folder = Path(sources) / bench.source
+    if not present(folder):
+        raise GalleyError(f"--sources is {sources}, which has no {bench.source}; fetch it: galley fetch {bench.source} --out {folder}")
+    return bench.read(folder)
 
 
 def benchmark(name: str) -> Benchmark:

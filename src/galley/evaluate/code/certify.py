@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from galley.artifact import GalleyError, code_digest, digest, file_lock, write_json
-from galley.data.benchmarks import present
+from galley.data.fetched import present
 from galley.evaluate.certificates import not_run, row
 from galley.evaluate.code.attacks import ATTACKS, attack
 from galley.evaluate.code.benchmarks import BENCHMARKS, CERTIFIED, Benchmark

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from galley.artifact import GalleyError, manifest, write_json
-from galley.evaluate.code.benchmarks import benchmark
+from galley.evaluate.code.benchmarks import benchmark, tasks_of
 from galley.evaluate.code.prompting import Style, styles_of
 from galley.evaluate.code.samples import write_samples
 from galley.llm.backend import Backend, checked
@@ -25,13 +25,18 @@ def style_of(name: str, tasks: list[Any], wanted: str | None) -> Style:
     return styles[wanted] if wanted else next(iter(styles.values()))
 
 
+def ready(name: str, *, sources: Path, style: str | None) -> None:
+    """Refuse a benchmark that is not there, or a style that it has not, before a model is loaded."""
+    style_of(name, tasks_of(benchmark(name), sources), style)
+
+
 def generate_samples(
     name: str, backend: Backend, *, sources: Path, out: Path, style: str | None = None, n: int = 1, temperature: float = 0.0,
     top_p: float = 0.95, max_tokens: int | None = None, seed: int = 0, limit: int | None = None,
 ) -> None:  # fmt: skip
     """Write `n` samples a task to `out`, and to <out>.json how they were made; GalleyError, after writing, when some failed."""
     bench = benchmark(name)
-    tasks = bench.read(sources / bench.source)
+    tasks = tasks_of(bench, sources)
     how = style_of(name, tasks, style)
     room = max_tokens or how.max_tokens
     sampling = checked(n, temperature, top_p, room, how.stop, seed)

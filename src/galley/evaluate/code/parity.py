@@ -20,7 +20,7 @@ import pandas as pd
 from galley.artifact import GalleyError, atomic_dir
 from galley.data.code_benchmarks import PlusTask
 from galley.data.published_programs import SEEDS, read_codet, read_llmdebugger
-from galley.evaluate.code.benchmarks import benchmark
+from galley.evaluate.code.benchmarks import benchmark, tasks_of
 from galley.evaluate.code.certify import kept_folder
 from galley.evaluate.code.judge import Result, judge
 from galley.evaluate.code.oracle import Audit, reference_value
@@ -148,7 +148,7 @@ def _cause(ours: Result, theirs: Result, *, audited: bool, unguarded: bool) -> s
 def write_parity(name: str, *, sources: Path, out: Path, per_task: int = 3, workers: int = 1, limit: int | None = None) -> pd.DataFrame:
     """Compare verdicts on published programs; <out>/agreement.csv has the counts, <out>/differences.jsonl every difference."""
     bench = benchmark(name)
-    tasks = bench.read(sources / bench.source)
+    tasks = tasks_of(bench, sources)
     tasks = tasks[:: max(1, len(tasks) // limit)][:limit] if limit else tasks
     samples = published_programs(name, sources, tasks, per_task=per_task)
     by_id = {task.id: task for task in tasks}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,9 @@ def read_samples(path: Path, tasks: Mapping[str, Task]) -> tuple[list[Sample], l
         samples.append(Sample(line, row["task_id"], program, _fault(program)))
     if not samples:
         first = f"; line {rejected[0].line}: {rejected[0].reason}" if rejected else ""
-        raise GalleyError(f"{path} has no sample of this benchmark ({len(rejected)} lines rejected{first})")
+        raise GalleyError(
+            f"SAMPLES is {path}, which has no sample of this benchmark ({len(rejected)} lines rejected{first}); name its own samples"
+        )
     return samples, rejected
 
 
@@ -84,6 +87,13 @@ def write_samples(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        yield from _whole_lines(path)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise GalleyError(f"SAMPLES is {path}, which is no whole gzip file ({error}); write it again") from None
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         line = 0
         while raw := file.readline(MAX_LINE_BYTES):

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from galley.artifact import GalleyError, atomic_dir, sha256_file
-from galley.evaluate.code.benchmarks import Benchmark, benchmark
+from galley.evaluate.code.benchmarks import Benchmark, benchmark, tasks_of
 from galley.evaluate.code.certify import kept_folder, require_certified
 from galley.evaluate.code.judge import Result, by_task
 from galley.evaluate.code.pass_at_k import estimate
@@ -40,7 +40,7 @@ def score_file(
     solutions do not pass here.
     """
     bench, kept = benchmark(name), kept or kept_folder()
-    tasks = {task.id: task for task in bench.read(sources / bench.source)}
+    tasks = {task.id: task for task in tasks_of(bench, sources)}
     found, rejected = read_samples(samples, tasks)
     used = {s.task_id: tasks[s.task_id] for s in found}
     if len(used) < len(tasks) and not partial:

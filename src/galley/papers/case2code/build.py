@@ -14,9 +14,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from galley.artifact import atomic_path
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_bigcodebench, read_humaneval, read_mbpp
 from galley.data.decontaminate import Index, build_index, clean
+from galley.data.fetched import present
 from galley.data.function_filters import CASE2CODE, keep
 from galley.data.functions import (
     Function,
@@ -35,6 +35,7 @@ from galley.papers.case2code.official import read_official
 from galley.papers.case2code.plan import Inputs, Plan
 from galley.papers.case2code.synthesis import Writer, synthesise
 from galley.stage import Job
+from galley.tables.items import unreached
 from galley.tables.ledger import leave
 
 BENCHMARKS = ("humaneval", "mbpp", "bigcodebench", "case2code_test")
@@ -58,7 +59,7 @@ def build(job: Job, *, sources: Path, workers: int, unsafe: bool) -> None:
     exported = export(out / "cases.jsonl", out / "sft.jsonl", plan=plan)
     rows = count_rows("read", read) + count_rows("filter", filtered) + count_rows("duplicate", twice)
     rows += count_rows("decontamination", overlap) + count_rows("synthesis", cased)
-    rows += [_row("decontamination", name, float("nan"), status="not_run", reason=f"the source {name} is absent") for name in absent]
+    rows += [_row("decontamination", name, float("nan"), status="not_run", reason=unreached(name)) for name in absent]
     rows += [_row("export", "sft", exported), _row("export", "cases", count)]
     dropped = sum(twice.values()) + sum(sum(c.values()) - c["input"] - c["kept"] for c in (filtered, overlap, cased))
     rows.append({"method": "pipeline", "benchmark": "corpus", "metric": "unaccounted", "score": filtered["input"] - dropped - count})

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from galley.data.benchmarks import present
+from galley.data.fetched import present
 from galley.papers.case2code.dataset import Item, read_items
 from galley.papers.case2code.inputs import signature
 from galley.papers.case2code.official import constant_outputs, inputs_of, lookup_outputs, outputs_of, read_official
@@ -19,6 +19,7 @@ from galley.papers.case2code.select import MAX_SHOWN, MIN_SHOWN, Case, Selection
 from galley.sandbox.pool import Sandbox
 from galley.stage import Job
 from galley.stats import derangement
+from galley.tables.items import unreached
 from galley.tables.ledger import leave
 
 FRESH_SEEDS = (2, 3)  # hash seeds that the synthesis has not used
@@ -154,7 +155,7 @@ def official_rows(folder: Path, one: Sandbox, two: Sandbox) -> Iterator[dict]:
     methods = ("oracle", "constant", "lookup", "unstable", "control:next_program", "control:leaky_lookup", "control:same_seed")
     if not present(folder):
         for method in methods:
-            yield _row(method, "case2code_test", "count", float("nan"), status="not_run", reason="the source case2code_test is absent")
+            yield _row(method, "case2code_test", "count", float("nan"), status="not_run", reason=unreached("case2code_test"))
         return
     tasks = read_official(folder)
     first = list(outputs_of(one, ((t, t.code) for t in tasks)))

@@ -5,6 +5,7 @@ Source: ours; CPU figures were seen on one core of a busy machine, GPU hours are
 
 from __future__ import annotations
 
+from galley.cost import Takes
 from galley.models.spec import Model
 from galley.papers.case2code.plan import Plan
 
@@ -12,7 +13,7 @@ FUNCTION_CPU_S = 0.12  # a function's three runs of 24 to 64 calls, processes in
 PARSE_CPU_S = {"sympy": 16.0, "networkx": 4.0, "more_itertools": 0.2}  # reading a package's files and filtering them
 GUESS = {"sympy": 390, "networkx": 120, "more_itertools": 20, "stdlib": 370, "algorithms_wheel": 345}  # functions after the filters
 STEP_CPU_S = 0.00021  # the character model, per answer token of a step
-CORE_TRAIN = 70  # tokens a second of one core, SmolLM2-135M with bf16 products
+CORE_TRAIN = 38  # tokens a second of one core, SmolLM2-135M with bf16 products, over the laptop run of 2026-11-25
 PROMPT_RATIO = 3.0  # tokens of an example per answer token
 GPU_FLOPS = 150e12  # 16-bit operations a second that one A100 reaches: a model, not a measurement
 
@@ -45,13 +46,17 @@ def gpu_hours(plan: Plan, model: Model) -> float:
     return 6 * model.params_m * 1e6 * arm_tokens(plan) / GPU_FLOPS / 3600
 
 
+def takes(plan: Plan, effort: int) -> list[Takes]:
+    """Return the work of each stage; the plan's steps are those of the effort already."""
+    arms, model = len(plan.tuning_runs()), "6 operations a parameter and token on one A100: a model, not a measurement"
+    return [Takes(stage, n) for stage, n in cpu_minutes(plan).items()] + [
+        Takes(f"{name}, {arms} arms", gpu_hours=arms * gpu_hours(plan, m), rests_on=model) for name, m in plan.models.items() if m.gpus
+    ]
+
+
 def compute(plan: Plan) -> list[str]:
     """Return what a scale computes, as lines."""
-    lines = ["Compute", f"  about {functions(plan):,} functions, each run three times on up to {plan.inputs.cases} inputs"]
-    lines += [f"  {stage}: about {n:.2g} CPU-minutes" for stage, n in cpu_minutes(plan).items()]
-    arms = len(plan.tuning_runs())
-    return lines + [f"  {name}: {arms} arms of about {gpu_hours(plan, m):.2g} GPU-hours each (a model, not a measurement)"
-                    for name, m in plan.models.items() if m.gpus]  # fmt: skip
+    return [f"Programs: about {functions(plan):,} functions, each run three times on up to {plan.inputs.cases} inputs"]
 
 
 def lacks(plan: Plan) -> list[str]:

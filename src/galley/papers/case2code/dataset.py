@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from galley.artifact import atomic_path
+from galley.artifact import GalleyError, atomic_path
 from galley.models.answers import SftExample
 from galley.papers.case2code.prompts import LEAD_IN, answer, evaluation_prompt, write_prompt
 from galley.papers.case2code.select import Case, Selection, select
@@ -56,10 +56,14 @@ def write_samples(samples: Iterable[Sample], path: Path) -> int:
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
-    """Yield the samples of a file."""
+    """Yield the samples of a file; GalleyError names the first line that is none."""
     with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            yield Sample.read(json.loads(line))
+        for number, line in enumerate(lines, start=1):
+            try:
+                sample = Sample.read(json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise GalleyError(f"{path}:{number}: no sample ({error}); make it again with `galley case2code synthesize`") from None
+            yield sample
 
 
 def stream_items(path: Path, split: str, *, seed: int, heldout: float, min_hidden: int) -> Iterator[Item]:

@@ -10,16 +10,19 @@ from typing import Annotated
 
 import typer
 
-from galley.options import BaseOption, DeviceOption, SourcesOption, UnsafeOption, WorkersOption
+from galley import inputs
+from galley.options import BaseOption, DeviceOption, SourcesOption, UnsafeOption, WorkersOption, file
 from galley.stage import Job, Stages
 
 stage = Stages("case2code")
-CasesOption = Annotated[Path, typer.Option(help="cases.jsonl of the synthesize stage")]
+SAMPLE = inputs.json_lines(id=str, name=str, code=str, package=str, writer=str, group=str, cases=list)
+CASES = file("cases.jsonl of `galley case2code synthesize`", SAMPLE, example="{results}/cases.jsonl")
+CasesOption = Annotated[Path, typer.Option(help="cases.jsonl of the synthesize stage", callback=CASES)]
 
 
 @stage(
     "functions", "inputs", "heldout", "data_seed",
-    sources=lambda plan: (*plan.functions.wheels, "case2code_test", "humaneval", "mbpp", "bigcodebench"),
+    sources=lambda plan: (*plan.functions.wheels, "case2code_test", "humaneval", "mbpp", "bigcodebench"), essential=True,
 )  # fmt: skip
 def synthesize(
     job: Job, sources: SourcesOption = Path("results/sources"), workers: WorkersOption = 1, unsafe: UnsafeOption = False

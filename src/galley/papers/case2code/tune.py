@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from galley.artifact import GalleyError
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_humaneval, read_mbpp
+from galley.data.fetched import present
 from galley.evaluate.induction import answer_nll, induction_gap
 from galley.llm.local import HFBackend
 from galley.models.answers import SftExample
@@ -30,6 +30,7 @@ from galley.papers.case2code.prompts import LEAD_IN
 from galley.papers.case2code.select import Selection
 from galley.sandbox.pool import Sandbox
 from galley.stage import Job
+from galley.tables.items import unreached
 from galley.tables.ledger import Ledger, Rows
 from galley.train.sft import SftConfig, fitting, train_sft
 
@@ -133,7 +134,7 @@ class Data:
         """D6: the likelihood of canonical solutions."""
         for benchmark, solutions in self.benchmarks.items():
             if not solutions:
-                yield _row(method, "", benchmark, "answer_nll", float("nan"), status="not_run", reason=f"the source {benchmark} is absent")
+                yield _row(method, "", benchmark, "answer_nll", float("nan"), status="not_run", reason=unreached(benchmark))
                 continue
             scores = answer_nll(model, self.tokenizer, [e for _, e in solutions], batch_size=8)
             for (name, _), nll in zip(solutions, scores, strict=True):
@@ -157,7 +158,7 @@ def official_test_rows(model: Any, tokenizer: Any, folder: Path, *, method: str,
     assert plan.zero_shot is not None
     methods = (method, "oracle", "lookup", "constant") if method == "zero_shot" else (method,)
     if not present(folder):
-        reason = "the source case2code_test is absent"
+        reason = unreached("case2code_test")
         return [_row(m, "", "case2code_test", "pass_rate", float("nan"), status="not_run", reason=reason) for m in methods]
     tasks = read_official(folder)
     tasks = tasks[:: max(1, len(tasks) // plan.zero_shot.tasks)][: plan.zero_shot.tasks]

@@ -5,11 +5,14 @@ Source: ours. Six floating-point operations per parameter and trained token; pro
 
 from __future__ import annotations
 
+from galley.cost import Takes
 from galley.papers.codeseq.plan import CharTraining, Plan
 
-CORE_FLOPS = 35e9  # float32 operations a second of one x86 core in training, seen with both model sizes
+CHAR_FLOPS = 35e9  # operations a second of one x86 core in training the character models
+TUNE_FLOPS = 65e9  # and in tuning SmolLM2-135M, with what is scored; both over the laptop run of 2026-11-25
 CHAR_PARAMS, CHAR_TOKENS = 0.35e6, 3.0  # parameters, and tokens seen per answer token
 PROMPT_SHARE = 3.2  # tokens seen per answer token of a real model
+ARMS = 4  # tuned ones of a seed: on functions and on solutions, each with its control
 PROGRAMS = 45  # programs that a problem's rollouts, corrections and checks come to, about
 PROGRAM_S = 0.006  # CPU seconds of one program, sandbox included
 
@@ -23,7 +26,7 @@ def scratch_minutes(plan: Plan) -> float:
     """Return the rough CPU-minutes of the trainings from scratch."""
 
     def one(training: CharTraining) -> float:
-        return 6 * CHAR_PARAMS * training.steps * training.answer_tokens * CHAR_TOKENS / CORE_FLOPS
+        return 6 * CHAR_PARAMS * training.steps * training.answer_tokens * CHAR_TOKENS / CHAR_FLOPS
 
     return sum(one(t) * (plan.seeds + t.control_seeds) for t in (plan.induction, plan.reflection) if t is not None) / 60
 
@@ -34,21 +37,35 @@ def tuned_tokens(plan: Plan) -> float:
     return 0.0 if t is None else 2 * (t.steps + t.solution_steps) * t.answer_tokens * PROMPT_SHARE * t.seeds
 
 
+def programs(plan: Plan) -> int:
+    """Return about how many programs the synthesis runs."""
+    return PROGRAMS * (plan.synthesis.problems + plan.synthesis.generated)
+
+
+def takes(plan: Plan, effort: int) -> list[Takes]:
+    """Return the work of the sandbox and of the trainings; the recipe's GPU-hours are those of an arm at effort 1."""
+    found = [Takes("programs in the sandbox", programs(plan) * PROGRAM_S / 60)]
+    if plan.synthesis.endpoint is not None:
+        found.append(Takes(f"calls of {plan.synthesis.endpoint.model}", None, rests_on="the endpoint's work"))
+    if trainings(plan):
+        found.append(Takes(f"{trainings(plan)} character models", scratch_minutes(plan)))
+    for name, m in plan.models.items():
+        minutes = 6 * m.params_m * 1e6 * tuned_tokens(plan) / TUNE_FLOPS / 60
+        hours = effort * ARMS * (plan.tuning.seeds if plan.tuning else 0) * m.gpu_hours
+        guess = Takes(f"{name}, tuning", gpu_hours=hours, rests_on="the recipe's gpu_hours of an arm, a guess: the paper states no budget")
+        found.append(guess if m.gpus else Takes(f"{name}, tuning", minutes))
+    return found
+
+
 def compute(plan: Plan) -> list[str]:
     """Return what a scale computes, as lines."""
     s = plan.synthesis
-    problems, programs = s.problems + s.generated, PROGRAMS * (s.problems + s.generated)
-    lines = [f"{problems:,} sequences at most, about {programs:,} programs in the sandbox: {programs * PROGRAM_S / 60:.2g} CPU-minutes"]
+    problems = s.problems + s.generated
+    lines = [f"Sequences: {problems:,} at most, about {programs(plan):,} programs in the sandbox"]
     if s.endpoint is not None:
         calls = problems * (1 + 2 * s.guide + s.rounds + 1 + s.rollouts)
-        lines.append(f"at most {calls:,} calls of {s.endpoint.model}")
-    if trainings(plan):
-        lines.append(f"{trainings(plan)} character models from scratch: about {scratch_minutes(plan):.2g} CPU-minutes")
-    for name, m in plan.models.items():
-        minutes = 6 * m.params_m * 1e6 * tuned_tokens(plan) / CORE_FLOPS / 60
-        work = f"{m.gpu_hours:.2g} GPU-hours an arm (a guess: the paper states no budget)" if m.gpus else f"{minutes:.2g} CPU-minutes"
-        lines.append(f"tuning {name}: about {work}")
-    return lines
+        lines.append(f"Calls of {s.endpoint.model}: at most {calls:,}")
+    return lines + [f"Tuning of {name}: {ARMS} arms, seeds: {plan.tuning.seeds}" for name in plan.models if plan.tuning]
 
 
 def lacks(plan: Plan) -> list[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_humaneval, read_mbpp
 from galley.data.decontaminate import Index, build_index
+from galley.data.fetched import present
 from galley.data.syntax import ast_key
 
 WORDS = 13

@@ -10,13 +10,23 @@ from typing import Annotated
 
 import typer
 
-from galley.options import BaseOption, DeviceOption, UnsafeOption, WorkersOption
+from galley import inputs
+from galley.options import BaseOption, DeviceOption, UnsafeOption, WorkersOption, fetched_sources, folder
 from galley.papers.codeseq.plan import Plan
 from galley.stage import Job, Stages
 
 stage = Stages("codeseq")
-OeisOption = Annotated[Path | None, typer.Option(help="folder with the fetched sources, where the plan reads OEIS")]
-SynthesisOption = Annotated[Path, typer.Option(help="folder of what the synthesize stage made")]
+OeisOption = Annotated[
+    Path | None, typer.Option(help="folder with the fetched sources, where the plan reads OEIS", callback=fetched_sources())
+]
+PROBLEM = {"id": str, "record": str, "description": str, "examples": list, "tests": list, "hidden": list, "shift": int, "writer": str}
+FILES = inputs.each(  # a file may hold nothing: its source was absent
+    inputs.holding("functions.jsonl", check=inputs.json_lines(empty=True, id=str, source=str, terms=list)),
+    inputs.holding("sft.jsonl", "sft_plain.jsonl", check=inputs.json_lines(empty=True, prompt=str, answer=str)),
+    inputs.holding("gtg.jsonl", check=inputs.json_lines(empty=True, **PROBLEM)),
+)
+MADE = folder("what `galley codeseq synthesize` made", FILES, example="{results}")
+SynthesisOption = Annotated[Path, typer.Option(help="folder of what the synthesize stage made", callback=MADE)]
 
 
 def _oeis(plan: Plan) -> tuple[str, ...]:
@@ -24,7 +34,7 @@ def _oeis(plan: Plan) -> tuple[str, ...]:
     return () if plan.synthesis.sequences == "generated" else ("oeis_records", "oeissequences", "humaneval", "mbpp")
 
 
-@stage("synthesis", "functions", "data_seed", sources=_oeis)
+@stage("synthesis", "functions", "data_seed", sources=_oeis, essential=True)
 def synthesize(job: Job, sources: OeisOption = None, workers: WorkersOption = 1, unsafe: UnsafeOption = False) -> None:
     """Turn sequences into verified problems, solutions with reflections, RL data and the GTG test (what ran is kept)."""
     from galley.papers.codeseq.synthesize import run_synthesize

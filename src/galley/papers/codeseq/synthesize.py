@@ -20,8 +20,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, atomic_path, write_json
-from galley.data.benchmarks import present
 from galley.data.decontaminate import Index
+from galley.data.fetched import present
 from galley.data.syntax import ast_key
 from galley.evaluate.code.pass_at_k import pass_at_k
 from galley.llm.backend import Backend

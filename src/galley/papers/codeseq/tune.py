@@ -33,7 +33,7 @@ from galley.sandbox.types import Calls, Limits, Program
 from galley.stage import Job
 from galley.stats import derangement
 from galley.synthesize.journal import Journal
-from galley.tables.items import Rows, absent, scored
+from galley.tables.items import Rows, absent, scored, unreached
 from galley.tables.ledger import Ledger
 from galley.train.sft import SftConfig, fitting, train_sft
 
@@ -149,7 +149,7 @@ class Tuned:
     def _score_functions(self, arm: str) -> Iterator[dict[str, Any]]:
         """M1: the induction gap of every held-out function, and whether the function that is written gives the hidden terms."""
         if not self.held:
-            yield absent(arm, "functions", "induction_gap", "the source oeissequences is absent")
+            yield absent(arm, "functions", "induction_gap", unreached("oeissequences"))
             return
         examples = [example_of(i, terms=i.terms, wanted=self.functions) for i in self.held]
         gap = induction_gap(self.model, self.tokenizer, examples, seed=self.plan.data_seed, batch_size=self.tuning.batch_size)

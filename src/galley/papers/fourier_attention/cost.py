@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from galley.cost import Takes
 from galley.models.spec import Model
 from galley.papers.fourier_attention.plan import Needles, Plan
 
@@ -15,6 +16,7 @@ CORE_FLOPS = 60e9  # float32 operations a second of one x86 core without AVX-512
 GPU_FLOPS = 150e12  # 16-bit operations a second that one A100 reaches in prefill: a model, not a measurement
 GPU_BYTES = 1.5e12  # bytes a second that one A100 reads in decode: a model, not a measurement
 READ_S_PER_M = 0.005  # CPU seconds a method takes to be filled and to read an answer, per million parameters
+READ_S = 0.005  # and whatever the model, seen with the smallest one
 STEP_S_PER_M = 0.0006  # CPU seconds of one decode step per million parameters
 PASSES = 4  # decode passes to read a known answer: one where the cache takes all tokens at once, several where it does not
 SAMPLES = 3750  # of LongBench's sixteen English tasks
@@ -79,7 +81,8 @@ def prompts(plan: Plan, stage: str) -> int:
 def cpu_minutes(work: list[Work], model: Model) -> float:
     """Return the rough CPU-minutes of one model without GPUs."""
     prefill = 2e6 * model.params_m * sum(w.tokens for w in work) / CORE_FLOPS
-    return (prefill + model.params_m * sum(w.reads * READ_S_PER_M + w.steps * STEP_S_PER_M for w in work)) / 60
+    reads, steps = sum(w.reads for w in work), sum(w.steps for w in work)
+    return (prefill + reads * READ_S + model.params_m * (reads * READ_S_PER_M + steps * STEP_S_PER_M)) / 60
 
 
 def gpu_hours(work: list[Work], model: Model) -> tuple[float, float]:
@@ -89,20 +92,27 @@ def gpu_hours(work: list[Work], model: Model) -> tuple[float, float]:
     return prefill / 3600, decode / 3600
 
 
+def takes(plan: Plan, effort: int) -> list[Takes]:
+    """Return the work of each model; the plan's prompts are those of the effort already."""
+    todo, found = work(plan), []
+    for name, m in plan.models.items():
+        prefill, decode = gpu_hours(todo, m)
+        rests = f"{prefill:.2g} of prefill, {decode:.2g} of decode on one A100: a model, not a measurement"
+        on_gpu = Takes(f"{name}, prompts", gpu_hours=prefill + decode, rests_on=rests)
+        found.append(on_gpu if m.gpus else Takes(f"{name}, prompts", cpu_minutes(todo, m)))
+    return found
+
+
 def compute(plan: Plan) -> list[str]:
     """Return what a scale computes, as lines."""
-    todo = work(plan)
-    lines = [f"Compute, a model ({len(plan.methods)} methods, one prefill a prompt)"]
-    lines += [
-        f"  {w.what}: {w.prompts:,} prompts, {w.tokens / 1e6:.3g} M tokens, {w.reads:,} answers read, {w.steps:,} steps" for w in todo
+    return [f"A model's prompts ({len(plan.methods)} methods, one prefill a prompt)"] + [
+        f"  {w.what}: {w.prompts:,} prompts, {tokens(w.tokens)} tokens, {w.reads:,} answers read, {w.steps:,} steps" for w in work(plan)
     ]
-    for name, m in plan.models.items():
-        if m.gpus:
-            prefill, decode = gpu_hours(todo, m)
-            lines.append(f"  {name}: about {prefill:.2g} GPU-hours of prefill and {decode:.2g} of decode (a model, not a measurement)")
-        else:
-            lines.append(f"  {name}: about {cpu_minutes(todo, m):.2g} CPU-minutes")
-    return lines
+
+
+def tokens(n: int) -> str:
+    """Return a number of tokens as people read it."""
+    return f"{n / 1e6:,.1f} M" if n >= 1e6 else f"{n:,}"
 
 
 def lacks(plan: Plan) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
@@ -28,6 +27,7 @@ from galley.papers.fourier_attention.plan import Plan
 from galley.papers.fourier_attention.selection import calibrate, calibration_prompts, choose_channels, compressed_shares
 from galley.stage import Job
 from galley.tables.ledger import leave
+from galley.tables.paper_values import read_paper_values
 
 LLAMA_8B = {"n_h": 32, "n_kv": 8, "d_h": 128}
 ENDS, LOCAL, REALS = 1024, 1020, 1024  # the authors' 4 + 1,020 whole tokens and 512 orders
@@ -217,11 +217,11 @@ def live_kept_cache(tokens: int) -> float:
 
 def average_rows(paper: Path) -> list[dict]:
     """E6: the paper's sixteen printed scores of Llama-3.1-8B, averaged by samples and plainly, minus its printed average."""
-    cells = pd.read_csv(paper, dtype={"setting": str}, keep_default_na=False)
+    cells = read_paper_values(paper)
     cells = cells[(cells["table"] == "v1-T1/2") & (cells["model"] == "Llama-3.1-8B")]
     rows = []
     for method, mine in cells.groupby("method"):
-        scores = mine[mine["benchmark"] != "LongBench"].set_index("benchmark")["value"].astype(float).to_dict()
+        scores = mine[mine["benchmark"] != "LongBench"].set_index("benchmark")["value"].to_dict()
         if len(scores) < 16:
             continue  # the card of this paper has all cells of two methods only
         printed = float(mine[mine["benchmark"] == "LongBench"]["value"].iloc[0])

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.caches.rope import require_rope_attention
 from galley.data.corpus import read_split
 from galley.evaluate.long.questions import Question, ask
+from galley.models.checkpoint import load_tensors
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.papers.fourier_attention.methods import SNAP_WINDOW, Maker, make_makers
@@ -42,7 +42,7 @@ class Reader:
         where = resolve_device(device, model=job.model, gpus=job.spec.gpus)
         model = load_model(base, dtype=getattr(torch, job.spec.dtype), device=where)
         require_rope_attention(model.config)
-        makers = make_makers(model, load_file(errors), job.plan)
+        makers = make_makers(model, load_tensors(errors), job.plan)
         inputs |= {"base": base, "heldout": corpus / "heldout.jsonl", "errors": errors}
         ledger = Ledger(job, backend="torch", device=device_name(where), inputs=inputs)
         return cls(job, model, load_tokenizer(base), makers, asks_for_votes(job.plan), held_out_text(corpus), ledger)

@@ -10,19 +10,29 @@ from typing import Annotated
 
 import typer
 
-from galley.options import BaseOption, CorpusOption, DeviceOption, SourcesOption
+from galley import inputs
+from galley.options import BaseOption, DeviceOption, SourcesOption, corpus_of, file
 from galley.papers.fourier_attention.cost import prompts
 from galley.papers.fourier_attention.plan import Plan
 from galley.stage import Job, Stages
 
 stage = Stages("fourier_attention")
 CUT = ("sinks", "local", "local_fraction", "local_min", "orders", "reals_fraction", "max_new_tokens")  # how a prompt is cut
-ErrorsOption = Annotated[Path, typer.Option(help="errors.safetensors of the inspect stage")]
-ValuesOption = Annotated[Path, typer.Option(help="the paper's numbers, paper_values.csv of the recipe")]
+ERRORS = file(
+    "errors.safetensors of `galley fourier-attention inspect`",
+    inputs.tensors("moments", "official", "ours"),
+    example="{out}/errors.safetensors",
+)
+ErrorsOption = Annotated[Path, typer.Option(help="errors.safetensors of the inspect stage", callback=ERRORS)]
+CELLS = inputs.csv_table("table", "model", "method", "setting", "benchmark", number="value")
+VALUES = file("the recipe's paper_values.csv", CELLS, example="recipes/{recipe}/paper_values.csv")
+ValuesOption = Annotated[Path, typer.Option(help="the paper's numbers, paper_values.csv of the recipe", callback=VALUES)]
+CalibrationOption = Annotated[Path, corpus_of("calibration")]
+HeldoutOption = Annotated[Path, corpus_of("heldout")]
 
 
 @stage("calibration", "data_seed", *CUT, each=("model",))
-def inspect(job: Job, base: BaseOption, corpus: CorpusOption, paper: ValuesOption, device: DeviceOption = "auto") -> None:
+def inspect(job: Job, base: BaseOption, corpus: CalibrationOption, paper: ValuesOption, device: DeviceOption = "auto") -> None:
     """Calibrate the compressed channels and check the claims that need one prompt (E1 to E6, D1 to D3)."""
     from galley.papers.fourier_attention.inspect import inspect_base
 
@@ -33,7 +43,7 @@ def inspect(job: Job, base: BaseOption, corpus: CorpusOption, paper: ValuesOptio
     "methods", "needles", "words", "needlebench", "data_seed", *CUT,
     each=("model", "shard"), units=lambda plan: prompts(plan, "needles"),
 )  # fmt: skip
-def needles(job: Job, base: BaseOption, corpus: CorpusOption, errors: ErrorsOption, device: DeviceOption = "auto") -> None:
+def needles(job: Job, base: BaseOption, corpus: HeldoutOption, errors: ErrorsOption, device: DeviceOption = "auto") -> None:
     """Read one shard's needle prompts through every method's cache (finished prompts are kept when it is interrupted)."""
     from galley.papers.fourier_attention.needles import run_needles
 
@@ -49,7 +59,7 @@ def _longbench(plan: Plan) -> tuple[str, ...]:
     each=("model", "shard"), sources=_longbench, units=lambda plan: prompts(plan, "tasks"),
 )  # fmt: skip
 def tasks(
-    job: Job, base: BaseOption, corpus: CorpusOption, errors: ErrorsOption, sources: SourcesOption, device: DeviceOption = "auto"
+    job: Job, base: BaseOption, corpus: HeldoutOption, errors: ErrorsOption, sources: SourcesOption, device: DeviceOption = "auto"
 ) -> None:
     """Read one shard's LongBench and RULER questions through every method's cache (finished ones are kept when it is interrupted)."""
     from galley.papers.fourier_attention.tasks import run_tasks

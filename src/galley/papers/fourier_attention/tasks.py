@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError
 from galley.data import benchmarks as readers
+from galley.data.fetched import present
 from galley.evaluate.long.longbench_metrics import METRICS
 from galley.evaluate.long.longbench_questions import MIDDLE, absent_average_rows, absent_rows, asked_of, average_rows, longbench_questions
 from galley.evaluate.long.questions import Question, require_room
@@ -29,7 +30,7 @@ FETCHED = ("longbench_config", "hub_longbench", *(f"longbench_{task}" for task i
 def run_tasks(job: Job, *, base: Path, corpus: Path, errors: Path, sources: Path, device: str) -> None:
     """Write tasks-<shard>.items.parquet and .runs.csv; finished questions of an interrupted run are kept."""
     plan, ruler = job.plan, job.plan.ruler
-    fetched = {name: sources / name for name in FETCHED if readers.present(sources / name)}
+    fetched = {name: sources / name for name in FETCHED if present(sources / name)}
     reader = Reader.load(job, base, corpus=corpus, errors=errors, device=device, **fetched)
     data = longbench_data(sources)
     asked = longbench_asked(data, reader.tokenizer, sources=sources, wanted=plan.longbench)
@@ -58,14 +59,14 @@ def longbench_data(sources: Path) -> Tasks:
     data: dict[str, Sequence[Mapping[str, Any]] | None] = dict.fromkeys(METRICS)
     for task in METRICS:
         for folder in (sources / "hub_longbench", sources / f"longbench_{task}"):
-            if data[task] is None and readers.present(folder):
+            if data[task] is None and present(folder):
                 data[task] = readers.read_longbench(folder, task)
     return data
 
 
 def longbench_asked(data: Tasks, tokenizer: PreTrainedTokenizerBase, *, sources: Path, wanted: LongBench) -> list[Question]:
     """Return the scale's LongBench questions; none without the official prompts."""
-    if not readers.present(sources / "longbench_config"):
+    if not present(sources / "longbench_config"):
         return []
     prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
     return longbench_questions(

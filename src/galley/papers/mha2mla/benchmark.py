@@ -19,6 +19,7 @@ from galley.artifact import sha256_tree
 from galley.caches.quantized import make_quantized_cache
 from galley.data import benchmarks as readers
 from galley.data.corpus import read_split
+from galley.data.fetched import present
 from galley.evaluate.commonsense import evaluate_commonsense
 from galley.evaluate.likelihood import cached_continuation, heldout_windows
 from galley.evaluate.long.longbench import evaluate_longbench
@@ -40,7 +41,7 @@ QUANTISERS = {
 
 def benchmark_arms(ledger: Ledger, arms: Sequence[Arm], *, base: Path, corpus: Path, sources: Path, device: torch.device) -> None:
     """Add the benchmarked arms to the ledger; a run is that of its model's bytes and of the sources that are there."""
-    found = {name: sha256_tree(sources / name) for name in (*BENCHMARKS, *HUB_BENCHMARKS) if readers.present(sources / name)}
+    found = {name: sha256_tree(sources / name) for name in (*BENCHMARKS, *HUB_BENCHMARKS) if present(sources / name)}
     for arm in (arm for arm in arms if arm.benchmark):
         model = model_of(arm, ledger.job.out) if arm.convert else base
         work = partial(_benchmark, arm, job=ledger.job, model=model, base=base, corpus=corpus, sources=sources, device=device)
@@ -70,11 +71,11 @@ def _benchmark(
 def commonsense(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -> pd.DataFrame:
     """The six tasks of Table 1, as far as their data is in reach."""
     data: dict[str, list[dict] | None] = dict.fromkeys(("mmlu", "arc", "openbookqa", "winogrande"))
-    data["piqa"] = readers.read_piqa(sources / "piqa_valid") if readers.present(sources / "piqa_valid") else None
+    data["piqa"] = readers.read_piqa(sources / "piqa_valid") if present(sources / "piqa_valid") else None
     fixture = sources / "hellaswag_fixture"
-    data["hellaswag"] = readers.read_hellaswag(fixture) if readers.present(fixture) else None
+    data["hellaswag"] = readers.read_hellaswag(fixture) if present(fixture) else None
     for task in ("mmlu", "arc", "openbookqa", "hellaswag", "winogrande"):  # the whole task, where the hub gave it
-        if readers.present(sources / f"hub_{task}"):
+        if present(sources / f"hub_{task}"):
             data[task] = readers.read_jsonl(sources / f"hub_{task}" / "items.jsonl", fields=())
     return evaluate_commonsense(model, tokenizer, data=data, limit=plan.benchmarks.commonsense_limit, batch_size=8)
 
@@ -83,13 +84,13 @@ def longbench(model: PreTrainedModel, tokenizer, *, sources: Path, plan: Plan) -
     """LongBench by the paper's protocol on the tasks in reach."""
     prompts: dict[str, str] = {}
     maxlen: dict[str, int] = {}
-    if readers.present(sources / "longbench_config"):
+    if present(sources / "longbench_config"):
         prompts, maxlen = readers.read_longbench_config(sources / "longbench_config")
     cap = plan.benchmarks.longbench_max_new_tokens
     tasks: dict[str, list[dict[str, Any]] | None] = {}
     for task in maxlen:
         for folder in (sources / "hub_longbench", sources / f"longbench_{task}"):
-            if readers.present(folder) and (folder / f"{task}.jsonl").exists():
+            if present(folder) and (folder / f"{task}.jsonl").exists():
                 tasks[task] = readers.read_longbench(folder, task)
                 break
     return evaluate_longbench(

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from galley.artifact import GalleyError, atomic_path
 from galley.data.corpus import read_split
+from galley.models.checkpoint import load_tensors
 from galley.models.loading import load_tokenizer
 from galley.papers.mha2mla.plan import Plan
 from galley.train.packing import pack
@@ -83,5 +84,5 @@ def save_norms(norms: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def load_norms(path: Path) -> dict[str, torch.Tensor]:
-    """Read what `save_norms` wrote."""
-    return load_file(path)
+    """Read what `save_norms` wrote; GalleyError when it is not whole."""
+    return load_tensors(path, "q", "k")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from galley.artifact import GalleyError, atomic_dir, manifest, write_json
 from galley.models.mla import MlaAttention, MlaLlamaConfig, MlaLlamaForCausalLM
@@ -40,25 +40,57 @@ COPIED = [
 ]
 
 
-def check_convertible(source: Path | Any) -> None:
-    """Refuse, with the reason, a model directory or config whose attention cannot be converted exactly."""
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False) if isinstance(source, Path) else source
+def check_convertible(config: PreTrainedConfig, *, positions: int | None = None) -> None:
+    """Refuse, with the reason, a configuration whose attention cannot be converted exactly for so many positions (default: its own)."""
     kind = config.model_type
     if kind == "mha2mla_llama":
         raise GalleyError("model is already an MHA2MLA model; give the original")
-    if kind.startswith(("qwen3", "gemma3", "olmo2", "cohere")):
+    if kind.startswith(("qwen3", "gemma3", "olmo2")):
         raise GalleyError(
             f"model type is {kind!r}, which normalises queries and keys (QK-norm) after their projection: the norm "
             "depends on the whole key, so the up-projection cannot be absorbed; give a model without QK-norm"
         )
     if kind not in CONVERTIBLE:
         raise GalleyError(f"model type is {kind!r}; convertible: {', '.join(CONVERTIBLE)}")
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", kind == "mistral"):
-        raise GalleyError(f"model has a sliding window of {config.sliding_window} tokens, which the latent cache does not keep; "
-                          "give a model with full attention")  # fmt: skip
+    if getattr(config, "quantization_config", None) is not None:
+        raise GalleyError(
+            "model is quantised (quantization_config in its config.json), and its rows must be moved; give the unquantised model"
+        )
+    n_h, n_kv, longest = config.num_attention_heads, config.num_key_value_heads, config.max_position_embeddings
+    if n_h % n_kv:
+        raise GalleyError(
+            f"model has {n_h} query heads, which its {n_kv} KV heads do not divide; correct num_key_value_heads in config.json"
+        )
+    if positions is not None and not 2 <= positions <= longest:
+        raise GalleyError(f"--positions is {positions}; it takes 2 to {longest}, what the model has (max_position_embeddings)")
+    window, wanted = window_of(config), positions or longest
+    if window is not None and window < wanted:
+        raise GalleyError(
+            f"model sees the last {window} tokens only (sliding_window in its config.json), and {wanted} positions are asked for: a latent "
+            f"cache keeps no window. Up to {window} positions full attention is the same: convert it for those with --positions {window}"
+        )
     rope = config.rope_parameters or {}
     if rope.get("rope_type", "default") not in ("default", "linear", "llama3"):
-        raise GalleyError(f"rope_type is {rope['rope_type']!r}; convertible: default, linear, llama3")
+        raise GalleyError(
+            f"rope_type is {rope['rope_type']!r}, which turns by the length of the text, or scales the scores too; "
+            "convertible: default, linear, llama3"
+        )
+    if rope.get("partial_rotary_factor") not in (None, 1, 1.0):
+        raise GalleyError(f"partial_rotary_factor is {rope['partial_rotary_factor']}: some pairs of a head have no rotation to keep; "
+                          "give a model that rotates whole heads")  # fmt: skip
+
+
+def head_size(config: PreTrainedConfig) -> int:
+    """Return d_h, which a configuration names or implies."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def window_of(config: PreTrainedConfig) -> int | None:
+    """Return the sliding window that some layer attends in, None where all see everything."""
+    if not getattr(config, "use_sliding_window", config.model_type == "mistral"):
+        return None
+    layers = getattr(config, "layer_types", None)
+    return None if layers and "sliding_attention" not in layers else getattr(config, "sliding_window", None)
 
 
 def convert_mla(
@@ -71,34 +103,25 @@ def convert_mla(
     balance: str = "balanced",
     scores: torch.Tensor | None = None,
     expand_gqa: bool = False,
+    positions: int | None = None,
 ) -> MlaLlamaForCausalLM:
     """Return the converted model, in the dtype of `model`, in eval mode; `model` is left as it was.
 
     `r` rotary pairs a head keep their rotation; `d_kv` is the latent's width per KV head, None for
-    partial RoPE only; `expand_gqa` repeats KV heads to MHA first. GalleyError when it cannot be done.
+    partial RoPE only; `expand_gqa` repeats KV heads to MHA first; `positions` is the longest context that the
+    converted model is for (default: the model's). GalleyError when it cannot be done.
     """
     config = model.config
-    check_convertible(config)
-    n_h = config.num_attention_heads
-    d_h = getattr(config, "head_dim", None) or config.hidden_size // n_h
-    repeat = n_h // config.num_key_value_heads if expand_gqa else 1
+    check_convertible(config, positions=positions)
+    d_h = head_size(config)
+    repeat = config.num_attention_heads // config.num_key_value_heads if expand_gqa else 1
     n_kv = config.num_key_value_heads * repeat
     if d_kv is not None and d_kv < 1:
         raise GalleyError(f"d_kv is {d_kv}; it must be at least 1, or omitted for partial RoPE only")
     if scores is not None and repeat > 1:
         scores = scores.repeat_interleave(repeat, dim=1)
     pairs = select_pairs(strategy, r=r, d_h=d_h, n_kv=n_kv, n_layers=config.num_hidden_layers, scores=scores)
-    copied = {name: getattr(config, name) for name in COPIED if hasattr(config, name)}
-    mla_config = MlaLlamaConfig(
-        **{**copied, "num_key_value_heads": n_kv, "head_dim": d_h},
-        attention_bias=model.model.layers[0].self_attn.o_proj.bias is not None,
-        mlp_bias=bool(getattr(config, "mlp_bias", False)),
-        qkv_bias=model.model.layers[0].self_attn.q_proj.bias is not None,
-        rope_pairs=pairs.tolist(),
-        d_kv=d_kv,
-        svd=svd,
-    )
-    mla_config._attn_implementation = config._attn_implementation
+    mla_config = config_of(model, pairs=pairs, d_kv=d_kv, svd=svd, positions=positions)
     with torch.device("meta"):
         converted = MlaLlamaForCausalLM(mla_config)
     converted = converted.to(model.dtype).to_empty(device=model.device)
@@ -115,6 +138,24 @@ def convert_mla(
     converted.tie_weights()
     converted.generation_config = model.generation_config
     return converted.eval()
+
+
+def config_of(model: PreTrainedModel, *, pairs: torch.Tensor, d_kv: int | None, svd: str, positions: int | None = None) -> MlaLlamaConfig:
+    """Return the converted model's configuration: the original's, with the kept pairs (layers, kv heads, r) and the latent's width."""
+    config, attention = model.config, model.model.layers[0].self_attn
+    copied = {name: getattr(config, name) for name in COPIED if hasattr(config, name)}
+    changed = {"num_key_value_heads": pairs.shape[1], "head_dim": head_size(config)}
+    made = MlaLlamaConfig(
+        **(copied | changed | ({"max_position_embeddings": positions} if positions else {})),
+        attention_bias=attention.o_proj.bias is not None,
+        mlp_bias=bool(getattr(config, "mlp_bias", False)),
+        qkv_bias=attention.q_proj.bias is not None,
+        rope_pairs=pairs.tolist(),
+        d_kv=d_kv,
+        svd=svd,
+    )
+    made._attn_implementation = config._attn_implementation
+    return made
 
 
 def _fill(new: MlaAttention, old: Any, *, pairs: torch.Tensor, repeat: int, balance: str) -> None:
@@ -160,10 +201,16 @@ def _fill(new: MlaAttention, old: Any, *, pairs: torch.Tensor, repeat: int, bala
 
 
 def save_converted(
-    model: MlaLlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, out: Path, *, source: Path, settings: dict[str, Any]
+    model: MlaLlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    out: Path,
+    *,
+    source: Path,
+    settings: dict[str, Any],
+    found: dict[str, Any] | None = None,
 ) -> None:
-    """Write a Hugging Face directory, atomically, with a manifest: the settings and the digest of the source model."""
-    facts = manifest(stage="convert-mla", config=settings, inputs={"model": source})
+    """Write a Hugging Face directory, atomically, with a manifest: the settings, the digest of the source model, what was `found`."""
+    facts = manifest(stage="convert-mla", config=settings, inputs={"model": source}) | (found or {})
     with atomic_dir(out) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)

@@ -1,12 +1,13 @@
-"""What the MHA2MLA recipe computes at a scale: tokens, GPU-hours or CPU-minutes, the state of its trainings; from the plan alone.
+"""What the MHA2MLA recipe computes at a scale: tokens, GPU-hours or CPU time, the state of its trainings; from the plan alone.
 
 Source: ours. Six floating-point operations per parameter and token of training and two of scoring, the usual
-count for a dense decoder; GPU-hours are the recipe's own figures per arm. The text says what each figure rests on.
+count for a dense decoder; GPU-hours are the recipe's own figures per arm.
 """
 
 from __future__ import annotations
 
-from galley.cost import size, weight_bytes
+from galley.cost import CORE_FLOPS, Takes, weight_bytes
+from galley.cost_page import size
 from galley.models.spec import Model
 from galley.papers.mha2mla.plan import Arm, Plan
 
@@ -17,8 +18,6 @@ CHOICE_TOKENS = 64  # a commonsense question with one of its choices, about
 COMMONSENSE = ((1838, 2), (100, 4))  # items and choices of PIQA and of the HellaSwag items, the data in reach
 LONGBENCH = 200  # items of multi_news, the task whose data is in reach
 STATE_EVERY = 100  # steps between states that a run leaves (galley.train.loop): shorter runs leave none
-CORE_FLOPS = 50e9  # float32 operations a second of one x86 core without AVX-512, seen over a whole laptop run
-START_S = 6.0  # CPU seconds to import torch and transformers
 INSPECT_S_PER_M = 0.75  # CPU seconds of the exact checks, per million parameters
 
 
@@ -52,25 +51,29 @@ def scored_tokens(plan: Plan, arm: Arm, model: Model) -> int:
     return tokens
 
 
-def cpu_minutes(plan: Plan) -> float:
-    """Return the rough CPU-minutes of a scale that runs without GPUs, over all cores."""
-    seconds = START_S * (2 + len(plan.models) * (2 + plan.shards))  # the text and the table; a model's making, inspection and arms
-    for model in plan.models.values():
-        flops = 0.0
-        if model.scratch is not None:
-            s = model.scratch
-            flops += 6 * s.steps * s.batch_size * s.context
-        flops += 2 * plan.calibration.sequences * plan.calibration.seq_len
-        for arm in plan.arms:
-            run = 6 * training_tokens(plan, model) * arm.train + 2 * scored_tokens(plan, arm, model)
-            flops += run * runs_of(arm, plan)
-        seconds += flops * model.params_m * 1e6 / CORE_FLOPS + INSPECT_S_PER_M * model.params_m
-    return seconds / 60
+def cpu_minutes(plan: Plan, model: Model) -> float:
+    """Return the rough CPU-minutes of a model's exact checks and arms without GPUs, over all cores."""
+    flops = 2.0 * plan.calibration.sequences * plan.calibration.seq_len
+    for arm in plan.arms:
+        run = 6 * training_tokens(plan, model) * arm.train + 2 * scored_tokens(plan, arm, model)
+        flops += run * runs_of(arm, plan)
+    return (flops * model.params_m * 1e6 / CORE_FLOPS + INSPECT_S_PER_M * model.params_m) / 60
 
 
-def gpu_hours(plan: Plan, model: Model) -> float:
-    """Return the rough GPU-hours of all fine-tuned arms and seeds of a model."""
-    return model.gpu_hours * sum(runs_of(arm, plan) for arm in plan.arms if arm.train)
+def gpu_hours(plan: Plan, model: Model, effort: int = 1) -> float:
+    """Return the rough GPU-hours of all fine-tuned arms and seeds of a model; the recipe's own are those of effort 1."""
+    return effort * model.gpu_hours * sum(runs_of(arm, plan) for arm in plan.arms if arm.train)
+
+
+def takes(plan: Plan, effort: int) -> list[Takes]:
+    """Return the work of each model: its arms, on GPUs by the recipe's own figures, else by operations."""
+    paper = "the recipe's gpu_hours of an arm (the paper's hardware and times); evaluation comes on top"
+    return [
+        Takes(f"{name}, arms", gpu_hours=gpu_hours(plan, m, effort), rests_on=paper)
+        if m.gpus
+        else Takes(f"{name}, checks and arms", cpu_minutes(plan, m), rests_on="6 operations a parameter and trained token, 2 a scored one")
+        for name, m in plan.models.items()
+    ]
 
 
 def state_bytes(plan: Plan) -> float:
@@ -92,26 +95,12 @@ def compute(plan: Plan) -> list[str]:
     """Return what a scale computes, as lines."""
     trained = sum(arm.train for arm in plan.arms)
     lines = [f"Arms: {len(plan.arms)}, {trained} of them fine-tuned; seeds: {plan.seeds}; shards a model: {plan.shards}", ""]
-    lines += [f"{'Model':<24}{'tokens an arm':>16}{'scored tokens':>16}{'weights':>12}{'GPU-hours':>11}"]
+    lines += [f"{'Model':<24}{'tokens an arm':>16}{'scored tokens':>16}{'weights':>12}"]
     for name, m in plan.models.items():
         scored = sum(scored_tokens(plan, arm, m) * runs_of(arm, plan) for arm in plan.arms)
-        hours = f"{gpu_hours(plan, m):,.0f}" if m.gpus else "none"
-        lines.append(f"{name:<24}{training_tokens(plan, m):>16,}{scored:>16,}{size(weight_bytes(m)):>12}{hours:>11}")
+        lines.append(f"{name:<24}{training_tokens(plan, m):>16,}{scored:>16,}{size(weight_bytes(m)):>12}")
     total = sum(training_tokens(plan, m) for m in plan.models.values()) * sum(runs_of(arm, plan) for arm in plan.arms if arm.train)
-    lines += ["", f"Fine-tuning tokens in all: {total:,}", f"Disk of the arms, beside the rest: up to {size(state_bytes(plan))}"]
-    if any(m.gpus for m in plan.models.values()):
-        hours = f"{sum(gpu_hours(plan, m) for m in plan.models.values()):,.0f}"
-        return [
-            *lines,
-            f"GPU-hours: about {hours}: the recipe's gpu_hours of an arm (the paper's hardware and times)",
-            "  times the fine-tuned arms and seeds. Evaluation comes on top.",
-        ]
-    return [
-        *lines,
-        f"CPU-minutes: about {cpu_minutes(plan):.0f}, half of that in wall time on two idle cores. This rests on 6 operations a parameter",
-        f"  and trained token, 2 a scored token, {CORE_FLOPS / 1e9:.0f} Gflop/s a core and {START_S:.0f} s to start a job; "
-        "expect a factor of two.",
-    ]
+    return [*lines, "", f"Fine-tuning tokens in all: {total:,}", f"Disk of the arms, in the disk below: up to {size(state_bytes(plan))}"]
 
 
 def lacks(plan: Plan) -> list[str]:

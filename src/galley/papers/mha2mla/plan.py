@@ -7,7 +7,7 @@ Source: ours.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,15 +22,23 @@ HUB_BENCHMARKS = ("hub_mmlu", "hub_arc", "hub_openbookqa", "hub_hellaswag", "hub
 class Arm(Strict):
     """One way to convert: the method's name in the tables and the conversion's settings."""
 
-    method: str
+    method: str = Field(min_length=1)
     strategy: Literal["high", "low", "uniform", "2-norm", "all", "none"] = Field(description="all: keep every pair; none: NoPE")
-    d_kv: int | None = Field(default=None, description="per KV head, at d_h=64; scaled with the model's own d_h. None: partial RoPE only")
+    d_kv: int | None = Field(
+        default=None, ge=1, description="per KV head, at d_h=64; scaled with the model's own d_h. None: partial RoPE only"
+    )
     svd: Literal["joint", "split", "random"] = Field(
         default="joint", description="random: a control, an orthonormal basis that knows nothing of the weights"
     )
     convert: bool = Field(default=True, description="false: the original model, for the base-FT arm")
     train: bool = True
     benchmark: bool = Field(default=False, description="its model also runs the benchmarks")
+
+    @model_validator(mode="after")
+    def _has_a_latent(self) -> Arm:
+        if self.svd != "joint" and self.d_kv is None:
+            raise ValueError(f"svd is {self.svd!r}, and without d_kv there is no latent to make by it; give d_kv, or leave svd out")
+        return self
 
     @property
     def name(self) -> str:
@@ -64,6 +72,14 @@ class Training(Strict):
     distill_steps: int = Field(default=0, ge=0, description="layer-wise distillation steps before the fine-tuning (ours)")
     eval_every: int = Field(gt=0, description="steps between held-out scores")
 
+    @model_validator(mode="after")
+    def _one_after_the_other(self) -> Training:
+        if self.warmup_fraction + self.decay_fraction > 1:
+            raise ValueError(
+                f"warmup_fraction is {self.warmup_fraction} and decay_fraction {self.decay_fraction}; together they take 1 at most"
+            )
+        return self
+
 
 class Heldout(Strict):
     """Held-out windows for bits per byte and KL."""
@@ -79,9 +95,11 @@ class Benchmarks(Strict):
     commonsense_limit: TimesEffort = Field(ge=0)
     longbench_limit: TimesEffort = Field(ge=0)
     longbench_max_length: int = Field(gt=0)
-    longbench_max_new_tokens: int | None = Field(default=None, description="cap on the official answer length; None keeps the official one")
-    needle_lengths: list[int]
-    needle_depths: list[float]
+    longbench_max_new_tokens: int | None = Field(
+        default=None, gt=0, description="cap on the official answer length; None keeps the official one"
+    )
+    needle_lengths: list[Annotated[int, Field(gt=0)]]
+    needle_depths: list[Annotated[float, Field(ge=0, le=1)]]
     continuation_windows: TimesEffort = Field(gt=0)
     continuation_prefix: int = Field(gt=0)
     continuation_tokens: int = Field(gt=1)
@@ -92,7 +110,7 @@ class Plan(Base):
     """One scale of the recipe, resolved."""
 
     rope_fraction: float = Field(gt=0, le=0.5, description="r = rope_fraction * d_h pairs keep their rotation; the paper: 1/16")
-    arms: list[Arm]
+    arms: list[Arm] = Field(min_length=1)
     corpus: CorpusPlan
     calibration: Calibration
     training: Training

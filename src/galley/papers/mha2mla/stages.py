@@ -10,16 +10,20 @@ from typing import Annotated
 
 import typer
 
-from galley.options import BaseOption, CorpusOption, DeviceOption, SourcesOption
+from galley import inputs
+from galley.options import BaseOption, DeviceOption, SourcesOption, corpus_of, file
 from galley.papers.mha2mla.plan import BENCHMARKS, HUB_BENCHMARKS, Plan
 from galley.stage import Job, Stages
 
 stage = Stages("mha2mla")
-NormsOption = Annotated[Path, typer.Option(help="norms.safetensors of the inspect stage")]
+NORMS = file("norms.safetensors of `galley mha2mla inspect`", inputs.tensors("q", "k"), example="{out}/norms.safetensors")
+NormsOption = Annotated[Path, typer.Option(help="norms.safetensors of the inspect stage", callback=NORMS)]
+CalibrationOption = Annotated[Path, corpus_of("calibration")]
+CorpusOption = Annotated[Path, corpus_of("train", "heldout")]
 
 
 @stage("rope_fraction", "calibration", "data_seed", each=("model",))
-def inspect(job: Job, base: BaseOption, corpus: CorpusOption, device: DeviceOption = "auto") -> None:
+def inspect(job: Job, base: BaseOption, corpus: CalibrationOption, device: DeviceOption = "auto") -> None:
     """Check the exact claims (A1 to A6) on real tensors and measure the norms of the rotary pairs."""
     from galley.papers.mha2mla.inspect import inspect_base
 

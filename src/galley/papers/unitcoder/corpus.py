@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from galley.artifact import atomic_path
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_bigcodebench, read_humaneval_plus, read_mbpp
 from galley.data.decontaminate import build_index, clean
+from galley.data.fetched import present
 from galley.data.functions import SKIP, Function, dedupe
 from galley.data.syntax import ast_key, parse
 from galley.papers.unitcoder.package_filter import AUDITS, filter_file, program, unresolved
 from galley.papers.unitcoder.packages import AUTHORS, CONTROL, bigcodebench_roots
 from galley.papers.unitcoder.plan import Plan
 from galley.stage import Job
-from galley.tables.items import Rows, absent, count
+from galley.tables.items import Rows, absent, count, unreached
 from galley.tables.ledger import leave
 
 FILTERS = {"ours": (AUTHORS, ()), "released": (AUTHORS, AUDITS), "control_list": (CONTROL, ())}
@@ -111,7 +111,7 @@ def list_rows(folder: Path) -> Rows:
     """E5.list: how far each package list is from BigCodeBench's roots in the order of their first appearance."""
     lists = {"authors_list": AUTHORS, "control_list": CONTROL}
     if not present(folder):
-        return [absent(name, "BigCodeBench", "count", "bigcodebench is not there", setting="list_difference") for name in lists]
+        return [absent(name, "BigCodeBench", "count", unreached("bigcodebench"), setting="list_difference") for name in lists]
     theirs = bigcodebench_roots(str(list(task.libraries)) for task in read_bigcodebench(folder, libraries="all"))
     return [
         count(name, "BigCodeBench", "list_difference", len(set(mine) ^ set(theirs)) + (set(mine) == set(theirs) and list(mine) != theirs))
@@ -134,7 +134,7 @@ def cleaned(functions: Sequence[Function], *, sources: Path, ngram: int) -> tupl
         rows.append(
             count("ours", name, "overlapping", overlaps[name])
             if name in texts
-            else absent("ours", name, "count", f"{source} is not there", setting="overlapping")
+            else absent("ours", name, "count", unreached(source), setting="overlapping")
         )
     return kept, rows
 

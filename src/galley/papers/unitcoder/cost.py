@@ -5,10 +5,12 @@ Source: ours. Executions are counted from the plan; seconds are a model from see
 
 from __future__ import annotations
 
+from galley.cost import Takes
 from galley.papers.unitcoder.plan import Plan
 
-RUN_S = 0.02  # CPU seconds of one program in the sandbox with its tests, about
+RUN_S = 0.033  # CPU seconds of one program in the sandbox with its tests, over the laptop run of 2026-11-29
 TOKEN_S_PER_M = 6e6 / 20e9  # CPU seconds of one training token per million parameters: 6 operations each at 20 GFLOP/s
+ARMS = 4  # of the fine-tuning
 FAILING = 0.45  # share of programs that fail at first and are debugged, about
 
 
@@ -33,19 +35,27 @@ def executions(plan: Plan) -> dict[str, int]:
     }
 
 
+def takes(plan: Plan, effort: int) -> list[Takes]:
+    """Return the work of the sandbox, by kind of program, and of the fine-tuning, whose tokens no effort multiplies."""
+    found = [Takes(f"programs, {stage}", n * RUN_S / 60) for stage, n in executions(plan).items()]
+    if replies(plan):
+        found.append(Takes(f"replies of {plan.agents.model}", None, rests_on="the endpoint's work"))
+    runs = ARMS * plan.seeds
+    for name, m in plan.models.items():
+        minutes = runs * plan.tuning.tokens * m.params_m * TOKEN_S_PER_M / 60
+        guess = Takes(f"{name}, fine-tuning", gpu_hours=runs * m.gpu_hours, rests_on="the recipe's gpu_hours of an arm and seed, a guess")
+        found.append(guess if m.gpus else Takes(f"{name}, fine-tuning", minutes))
+    return found
+
+
 def compute(plan: Plan) -> list[str]:
     """Return what a scale computes, as lines."""
-    lines = ["programs in the sandbox:"]
-    lines += [f"  {stage}: about {n:,}, {n * RUN_S / 60:.2g} CPU-minutes" for stage, n in executions(plan).items()]
+    lines = ["Programs in the sandbox"]
+    lines += [f"  {stage}: about {n:,}" for stage, n in executions(plan).items()]
     if replies(plan):
-        lines += ["", f"replies of {plan.agents.model}: about {replies(plan):,}, of up to 2,048 tokens each"]
-    lines += ["", "fine-tuning:"] if plan.models else []
-    for name, m in plan.models.items():
-        runs = 4 * plan.seeds
-        minutes = runs * plan.tuning.tokens * m.params_m * TOKEN_S_PER_M / 60
-        work = f"{runs * m.gpu_hours:.2g} GPU-hours (a guess)" if m.gpus else f"{minutes:.2g} CPU-minutes"
-        lines.append(f"  {name}: 4 arms, {plan.seeds} seeds, {plan.tuning.tokens:,} answer tokens each: about {work}")
-    return lines
+        lines += [f"Replies of {plan.agents.model}: about {replies(plan):,}, of up to 2,048 tokens each"]
+    tuned = f"{ARMS} arms, seeds: {plan.seeds}, {plan.tuning.tokens:,} answer tokens each"
+    return lines + [f"Fine-tuning of {name}: {tuned}" for name in plan.models]
 
 
 def lacks(plan: Plan) -> list[str]:

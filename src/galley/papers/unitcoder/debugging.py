@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_mbpp, read_mbpp_plus
+from galley.data.fetched import present
 from galley.data.published_programs import read_llmdebugger
 from galley.papers.unitcoder.agents import Debugger, GivenPrograms, GivenTests, Item, PrintRefiner, SearchDebugger
 from galley.papers.unitcoder.pipeline import Row, Settings, faults, kept_code, synthesize
@@ -31,7 +31,7 @@ from galley.synthesize.journal import Journal
 from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.stream import read_rows, stream
 from galley.synthesize.suites import comparison, renamed, suite
-from galley.tables.items import Rows, absent, count, fraction
+from galley.tables.items import Rows, absent, count, fraction, unreached
 from galley.tables.ledger import leave
 
 BENCHMARK = "MBPP"
@@ -53,7 +53,7 @@ def run_debugging(job: Job, *, sources: Path, workers: int) -> None:
     plan = job.plan
     missing = [name for name in ("llmdebugger", "mbpp", "mbpp_plus") if not present(sources / name)]
     if missing:
-        reason = f"{missing[0]} is not there"
+        reason = unreached(missing[0])
         rows: Rows = [absent(m, BENCHMARK, "yield", reason, setting=f"round={r}") for m in ("search", "drawn") for r in range(4)]
         rows += [absent("search", BENCHMARK, "precision", reason, setting=s) for s in ("first_pass", "debugged")]
         rows += [absent(m, BENCHMARK, "total_yield", reason) for m in ("permuted", "own_tests")]

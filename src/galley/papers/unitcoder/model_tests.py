@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from galley.artifact import atomic_path
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import PlusTask, read_humaneval_plus
+from galley.data.fetched import present
 from galley.data.published_programs import read_codet
 from galley.papers.unitcoder.mutation import OWN_ORACLE
 from galley.papers.unitcoder.plan import Plan
@@ -31,7 +31,7 @@ from galley.stage import Job
 from galley.synthesize.executor import Executor
 from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.suites import calls, comparison, number_of, recorded, renamed, suite
-from galley.tables.items import Rows, absent, count, fraction
+from galley.tables.items import Rows, absent, count, fraction, unreached
 from galley.tables.ledger import leave
 
 MODEL, BENCHMARK = "CodeGen-16B", "HumanEval+"
@@ -57,11 +57,9 @@ def run_model_tests(job: Job, *, sources: Path, workers: int) -> None:
     plan, out = job.plan, job.out
     missing = [name for name in ("humaneval_plus", "codet") if not present(sources / name)]
     if missing:
-        rows: Rows = [absent("model_tests", BENCHMARK, metric, f"{missing[0]} is not there", model=MODEL, setting=f"k={k}")
+        rows: Rows = [absent("model_tests", BENCHMARK, metric, unreached(missing[0]), model=MODEL, setting=f"k={k}")
                       for metric in ("precision", "coverage") for k in DRAWS]  # fmt: skip
-        rows += [
-            absent(m, BENCHMARK, "total_yield", f"{missing[0]} is not there", model=MODEL) for m in ("permuted_asserts", "own_asserts")
-        ]
+        rows += [absent(m, BENCHMARK, "total_yield", unreached(missing[0]), model=MODEL) for m in ("permuted_asserts", "own_asserts")]
         with atomic_path(out / "programs.jsonl") as part:
             part.write_text("")
         leave(job, rows, backend="none")

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_humaneval_plus
+from galley.data.fetched import present
 from galley.papers.unitcoder.plan import Plan
 from galley.papers.unitcoder.report import limits_of, ratio_rows
 from galley.papers.unitcoder.synthesis import corpus_tasks
@@ -29,7 +29,7 @@ from galley.synthesize.executor import Executor
 from galley.synthesize.oracles import Task, answered, judged, passes
 from galley.synthesize.ratios import pass_chance
 from galley.synthesize.stream import read_rows
-from galley.tables.items import Rows, absent, count, fraction
+from galley.tables.items import Rows, absent, count, fraction, unreached
 from galley.tables.ledger import leave
 
 DRAWS = (0, 1, 2, 3, 5, 10, 20, 50)
@@ -50,7 +50,8 @@ def run_mutants(job: Job, *, functions: Path, sources: Path, workers: int) -> No
         for name in plan.mutants.benchmarks:
             tasks = mutation_tasks(name, corpus=functions, sources=sources, plan=plan, run=run, again=again)
             if not tasks:
-                rows += [absent("mutants", name, "precision", "humaneval_plus is not there", setting=f"k={k}") for k in DRAWS]
+                reason = "no function of the corpus can be called" if name == "corpus" else unreached("humaneval_plus")
+                rows += [absent("mutants", name, "precision", reason, setting=f"k={k}") for k in DRAWS]
                 continue
             programs = {(t.id, f"{t.id}~{i}"): e.code for t in tasks for i, e in enumerate(_mutants(t, plan))}
             vectors = pass_vectors(tasks, programs, run=run, limits=limits)

@@ -10,16 +10,23 @@ from typing import Annotated
 
 import typer
 
-from galley.options import BaseOption, DeviceOption, SourcesOption, WorkersOption
+from galley import inputs
+from galley.options import BaseOption, DeviceOption, SourcesOption, WorkersOption, file, model_folder
 from galley.stage import Job, Stages
 
 stage = Stages("unitcoder")
-FunctionsOption = Annotated[Path, typer.Option(help="functions.jsonl of the corpus stage")]
-AgentOption = Annotated[Path | None, typer.Option(help="directory of the plan's local model, where its agents are one")]
-ProgramsOption = Annotated[Path, typer.Option(help="programs.jsonl of the model-tests stage")]
+FUNCTION = inputs.json_lines(id=str, code=str, entry_point=str, lists=list)
+FUNCTIONS = file("functions.jsonl of `galley unitcoder corpus`", FUNCTION, example="{results}/functions.jsonl")
+FunctionsOption = Annotated[Path, typer.Option(help="functions.jsonl of the corpus stage", callback=FUNCTIONS)]
+AgentOption = Annotated[
+    Path | None, typer.Option(help="directory of the plan's local model, where its agents are one", callback=model_folder())
+]
+PROGRAM = inputs.json_lines(empty=True, task_id=str, entry_point=str, code=str, passes=list)  # none where codet is absent
+PROGRAMS = file("programs.jsonl of `galley unitcoder model-tests`", PROGRAM, example="{results}/programs.jsonl")
+ProgramsOption = Annotated[Path, typer.Option(help="programs.jsonl of the model-tests stage", callback=PROGRAMS)]
 
 
-@stage("source_corpus", "data_seed", sources=("algorithms_wheel", "humaneval_plus", "mbpp", "bigcodebench"))
+@stage("source_corpus", "data_seed", sources=("algorithms_wheel", "humaneval_plus", "mbpp", "bigcodebench"), essential=True)
 def corpus(job: Job, sources: SourcesOption) -> None:
     """Filter the functions of the corpus by package, drop copies and benchmark overlaps, count by reason (E5)."""
     from galley.papers.unitcoder.corpus import make_corpus

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from galley.data.benchmarks import present
 from galley.data.code_benchmarks import read_mbpp
+from galley.data.fetched import present
 from galley.evaluate.induction import answer_nll
 from galley.models.answers import SftExample
 from galley.models.device import device_name, resolve_device
@@ -28,7 +28,7 @@ from galley.models.loading import load_model, load_tokenizer
 from galley.papers.unitcoder.export import prefix_and_body
 from galley.papers.unitcoder.plan import Plan
 from galley.stage import Job
-from galley.tables.items import Rows, absent, count, scored
+from galley.tables.items import Rows, absent, count, scored, unreached
 from galley.tables.ledger import Ledger, leave
 from galley.train.sft import SftConfig, fitting, train_sft
 
@@ -43,7 +43,7 @@ def run_tuning(job: Job, *, base: Path, programs: Path, sources: Path, device: s
     where = resolve_device(device, model=job.model, gpus=job.spec.gpus)
     pools = arms(_read(programs), seed=plan.data_seed)
     if not pools or not present(sources / "mbpp"):
-        reason = "codet is not there" if not pools else "mbpp is not there"
+        reason = unreached("mbpp" if pools else "codet")
         leave(job, [absent(arm, "MBPP", "answer_nll", reason) for arm in ("base", *ARMS)], backend="torch", device=device_name(where))
         return
     tokenizer = load_tokenizer(base)

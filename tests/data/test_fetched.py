@@ -1,0 +1,115 @@
+"""What a fetch left is what is read: an edited file is refused, an absent source is named, and one that comes back is fetched."""
+
+import hashlib
+import json
+
+import pytest
+import yaml
+
+from galley.artifact import GalleyError, sha256_tree
+from galley.data.corpus import prepare_corpus, read_split
+from galley.data.fetch import fetch
+from galley.data.fetched import absent, present, read_record, recorded_absent, refuse_absent, registered, try_again
+
+PLAY = "To be, or not to be, that is the question.\n" * 200
+
+
+@pytest.fixture
+def recipes(tmp_path):
+    """A registry with one source, which only a mirror has."""
+    entry = {"sha256": hashlib.sha256(PLAY.encode()).hexdigest(), "bytes": len(PLAY)}
+    source = {"what": "a play", "licence": "none", "files": {"play.txt": entry}, "origins": [{"kind": "mirror", "folder": "plays"}]}
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "sources.yaml").write_text(yaml.safe_dump({"shakespeare": source}))
+    (folder / "datasets.yaml").write_text("{}\n")
+    return folder
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    (tmp_path / "mirror/plays").mkdir(parents=True)
+    (tmp_path / "mirror/plays/play.txt").write_text(PLAY)
+    return tmp_path / "mirror"
+
+
+def fetched(recipes, sources, mirror):
+    out = sources / "shakespeare"
+    fetch("shakespeare", out=out, sources=recipes / "sources.yaml", mirror=mirror, optional=True, beside=sources / "shakespeare.json")
+    return out
+
+
+def test_the_record_beside_says_what_is_there_and_not_where_it_came_from(recipes, mirror, tmp_path):
+    out = fetched(recipes, tmp_path / "sources", mirror)
+    assert present(out) and "origin" in read_record(out)
+    record = json.loads((tmp_path / "sources/shakespeare.json").read_text())
+    assert record["sha256"] == {"play.txt": hashlib.sha256(PLAY.encode()).hexdigest()} and "origin" not in record
+    before = sha256_tree(out)
+    (out / "source.json").write_text(json.dumps({**read_record(out), "origin": {"kind": "github"}}))
+    assert sha256_tree(out) == before
+
+
+def test_an_edited_or_missing_file_is_refused_wherever_the_source_is_read(recipes, mirror, tmp_path):
+    out = fetched(recipes, tmp_path / "sources", mirror)
+    (out / "play.txt").write_text(PLAY + "x")
+    with pytest.raises(GalleyError, match=r"play\.txt is not what was fetched: its sha256 is .*delete .*shakespeare and run again"):
+        present(out)
+    with pytest.raises(GalleyError, match="is not what was fetched"):
+        prepare_corpus(out=tmp_path / "corpus", texts={"shakespeare": out}, seed=0, max_bytes={"shakespeare": 9000})
+    (out / "play.txt").unlink()
+    with pytest.raises(GalleyError, match="its sha256 is nothing"):
+        absent(["shakespeare"], sources=out.parent)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"status": "ok"', '{"status": "maybe"}', '{"status": "ok", "sha256": 3}', "\x00\x01"])
+def test_a_broken_record_is_refused(text, tmp_path):
+    (tmp_path / "shakespeare").mkdir()
+    (tmp_path / "shakespeare/source.json").write_text(text)
+    with pytest.raises(GalleyError, match=r"source\.json is broken .* fetched anew"):
+        present(tmp_path / "shakespeare")
+
+
+def test_a_corpus_that_would_lack_a_source_stops_unless_that_is_accepted(recipes, tmp_path):
+    out = fetched(recipes, tmp_path / "sources", None)
+    make = {"out": tmp_path / "corpus", "texts": {"shakespeare": out}, "seed": 0}
+    with pytest.raises(GalleyError, match=r"would be made without shakespeare, which is out of reach.*missing=accept"):
+        prepare_corpus(**make, max_bytes={"shakespeare": 9000, "pydoc": 20_000})
+    assert not (tmp_path / "corpus").exists()
+    prepare_corpus(**make, max_bytes={"shakespeare": 9000, "pydoc": 20_000}, missing="accept")
+    assert json.loads((tmp_path / "corpus/corpus.json").read_text())["absent"] == ["shakespeare"]
+    prepare_corpus(**make, max_bytes={"pydoc": 20_000})  # not wanted: nothing is missing
+    assert "absent" not in json.loads((tmp_path / "corpus/corpus.json").read_text())
+
+
+def test_a_folder_of_one_s_own_text_is_taken_as_it_is(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/play.txt").write_text(PLAY)
+    prepare_corpus(out=tmp_path / "corpus", texts={"shakespeare": tmp_path / "mine"}, seed=0, max_bytes={"shakespeare": 9000})
+    assert any(read_split(tmp_path / "corpus", split) for split in ("train", "calibration", "heldout"))
+
+
+def test_an_unknown_word_for_missing_is_refused(tmp_path):
+    with pytest.raises(GalleyError, match="missing is 'maybe'; allowed: stop, accept"):
+        refuse_absent([], sources=tmp_path, what="x", missing="maybe")
+
+
+def test_an_absent_source_is_tried_again_and_fetched_when_it_is_back(recipes, mirror, tmp_path):
+    sources = tmp_path / "sources"
+    fetched(recipes, sources, None)
+    record = (sources / "shakespeare.json").read_bytes()
+    assert list(recorded_absent(sources)) == ["shakespeare"]
+    still = try_again(sources, recipes=recipes, mirror=None)
+    assert "no mirror is set" in still["shakespeare"]
+    assert (sources / "shakespeare.json").read_bytes() == record  # nothing is made again for a source that stays away
+    assert try_again(sources, recipes=recipes, mirror=mirror) == {"shakespeare": ""}
+    assert recorded_absent(sources) == {} and present(sources / "shakespeare")
+
+
+def test_another_entry_of_the_registry_is_another_source(recipes):
+    before = registered("shakespeare", recipes=recipes)
+    text = (recipes / "sources.yaml").read_text()
+    (recipes / "sources.yaml").write_text(text.replace("folder: plays", "folder: dramas"))
+    assert registered("shakespeare", recipes=recipes) == before  # where it comes from
+    digest = hashlib.sha256(PLAY.encode()).hexdigest()
+    (recipes / "sources.yaml").write_text(text.replace(digest, "f" * 64))
+    assert registered("shakespeare", recipes=recipes) != before  # what it is
