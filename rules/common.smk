@@ -259,7 +259,7 @@ def check_cluster():
         if not workflow.output_settings.dryrun:
             wrong = wrong or cluster.cluster_fault(sys.argv[1:], Path.cwd())
     if wrong:
-        raise SystemExit(f"error: {wrong}")
+        raise WorkflowError(wrong)
 
 
 def before_a_run():
@@ -277,6 +277,10 @@ def tell_absent():
         logger.warning(f"out of reach: {', '.join(gone)}; what needs them is not_run. The next run tries them again")
 
 
-check_config()
-check_cluster()
-before_a_run()
+try:
+    check_config()
+    check_cluster()
+    before_a_run()
+except (GalleyError, WorkflowError) as error:  # one line, not Snakemake's trace of a rule file
+    sys.stderr.write(f"error: {error}\n")
+    raise SystemExit(2)

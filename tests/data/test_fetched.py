@@ -69,6 +69,13 @@ def test_a_broken_record_is_refused(text, tmp_path):
         present(tmp_path / "shakespeare")
 
 
+@pytest.mark.parametrize("text", ["", "[1]", "3", '{"status": "ab', "\x00"])
+def test_a_broken_record_beside_a_source_is_refused(text, tmp_path):
+    (tmp_path / "shakespeare.json").write_text(text)
+    with pytest.raises(GalleyError, match=r"shakespeare\.json is broken .*; delete it and .*shakespeare, and run again"):
+        recorded_absent(tmp_path)
+
+
 def test_a_corpus_that_would_lack_a_source_stops_unless_that_is_accepted(recipes, tmp_path):
     out = fetched(recipes, tmp_path / "sources", None)
     make = {"out": tmp_path / "corpus", "texts": {"shakespeare": out}, "seed": 0}

@@ -24,8 +24,8 @@ import requests
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential
 from tqdm.auto import tqdm
 
-from galley.artifact import GalleyError, atomic_path, file_lock, part_of, room, sha256_file
-from galley.data.fetched import leave_record
+from galley.artifact import GalleyError, atomic_dir, atomic_path, file_lock, part_of, room, sha256_file
+from galley.data.fetched import leave_beside, leave_record
 from galley.data.sources import Distribution, FileEntry, GitHub, Hub, Mirror, Package, Packages, Source, load_sources, parts_of
 
 GITHUB_RAW = "https://raw.githubusercontent.com/{repo}/{commit}/{path}"
@@ -53,21 +53,22 @@ def fetch(
     with _writable(cache_dir()), file_lock(cache_dir() / name):
         origin, files, tried = _first(source, name=name, mirror=mirror)
         record: dict[str, Any]
-        if origin is not None:
-            with _writable(out):
-                room(out, source.bytes, what=name)
-                for file, path in files.items():
-                    with atomic_path(out / file) as part:
-                        shutil.copyfile(path, part)
-            record = {"status": "ok", "source": name, "origin": origin.model_dump(), "licence": source.licence,
-                      "bytes": source.bytes, "sha256": {f: e.sha256 for f, e in sorted(source.files.items())}}  # fmt: skip
-        else:
+        if origin is None:
             how = f"put its files into a folder {source_folder(source, name)!r} of a mirror and set GALLEY_MIRROR to the mirror"
             if not optional:
                 raise GalleyError(f"source {name!r} could not be had; tried {'; '.join(tried)}. To supply it by hand, {how}")
             record = {"status": "absent", "source": name, "tried": tried, "how_to_supply": how}
+        else:
+            record = {"status": "ok", "source": name, "origin": origin.model_dump(), "licence": source.licence,
+                      "bytes": source.bytes, "sha256": {f: e.sha256 for f, e in sorted(source.files.items())}}  # fmt: skip
         with _writable(out):
-            leave_record(out, record, beside)
+            room(out, source.bytes if files else 0, what=name)
+            with atomic_dir(out) as part:
+                for file, path in files.items():
+                    (part / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, part / file)
+                leave_record(part, record)
+            leave_beside(record, beside)
     return record
 
 

@@ -21,9 +21,13 @@ MISSING = ("stop", "accept")
 KEPT = ("status", "source", "licence", "bytes", "items", "sha256", "how_to_supply")
 
 
-def leave_record(out: Path, record: dict[str, Any], beside: Path | None = None) -> None:
-    """Write a source's record into its folder, and to `beside` what of it says what the folder holds."""
-    write_json(out / "source.json", record)
+def leave_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write a source's record into its folder."""
+    write_json(folder / "source.json", record)
+
+
+def leave_beside(record: dict[str, Any], beside: Path | None) -> None:
+    """Write to `beside` what of a source's record says what its folder holds; when that is so."""
     if beside:
         write_json(beside, {key: record[key] for key in KEPT if key in record})
 
@@ -99,8 +103,17 @@ def refuse_absent(names: Iterable[str], *, sources: Path, what: str, missing: st
 
 def recorded_absent(sources: Path) -> dict[str, str]:
     """Return the sources that were out of reach at their fetch, each with what would supply it, by the records beside their folders."""
-    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(sources.glob("*.json"))}
-    return {name: str(record.get("how_to_supply", "")) for name, record in records.items() if record["status"] == "absent"}
+    gone = {}
+    for path in sorted(sources.glob("*.json")):
+        try:
+            record = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise GalleyError(
+                f"{path} is broken ({error}); delete it and {path.with_suffix('')}, and run again: it is fetched anew"
+            ) from None
+        if record.get("status") == "absent":
+            gone[path.stem] = str(record.get("how_to_supply", ""))
+    return gone
 
 
 def registered(name: str, *, recipes: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, atomic_dir, atomic_path, sha256_file
-from galley.data.fetched import leave_record
+from galley.data.fetched import leave_beside, leave_record
 from galley.data.hub import HubData, Rows, pinned, read_hub_data
 from galley.data.revisions import hub_failures
 
@@ -36,12 +36,13 @@ def fetch_benchmark(name: str, *, out: Path, recipes: Path, optional: bool = Fal
             origin = {"kind": "hub", "repo": data.repo, "revision": commit}
             made = {path.name: sha256_file(path) for path in sorted(part.iterdir())}
             record = {"status": "ok", "source": name, "origin": origin, "licence": data.licence, "items": items, "sha256": made}
-            leave_record(part, record, beside)
+            leave_record(part, record)
     except GalleyError as error:
         if not optional:
             raise
         record = {"status": "absent", "source": name, "tried": [str(error)], "how_to_supply": "give the machine a way to the hub"}
-        leave_record(out, record, beside)
+        leave_record(out, record)
+    leave_beside(record, beside)
     return record
 
 
