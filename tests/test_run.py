@@ -1,6 +1,7 @@
 """What `galley run` asks of Snakemake, and what it takes for a living or a dead run."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,12 @@ def test_a_run_s_jobs_get_a_temporary_folder_that_goes_with_it(tmp_path, monkeyp
         own = Path(run.tempfile.mkdtemp())
         assert own.parent.parent == tmp_path and own.parent.name.startswith(run.TEMPORARY)
     assert list(tmp_path.iterdir()) == [] and run.tempfile.tempdir == str(tmp_path)
+
+
+def test_the_jobs_find_this_environment_s_commands_though_it_is_not_activated(tmp_path, monkeypatch):
+    other = tmp_path / "galley"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run.own_commands()
+    assert shutil.which("galley") == str(Path(sys.executable).parent / "galley")

@@ -120,6 +120,7 @@ def words_for(
 
 def snakemake(words: list[str]) -> None:
     """Run Snakemake to its end and leave with its exit code; KeyboardInterrupt when it was told to stop."""
+    own_commands()
     with stoppable() as asked:
         from snakemake.cli import main
 
@@ -130,6 +131,13 @@ def snakemake(words: list[str]) -> None:
             if not asked:
                 raise
     raise KeyboardInterrupt
+
+
+def own_commands() -> None:
+    """Let the jobs find this environment's commands first, though it was not activated: `.venv/bin/galley run ...` is enough."""
+    here = Path(sys.executable).parent
+    if (here / "galley").exists():
+        os.environ["PATH"] = os.pathsep.join([str(here), *filter(None, [os.environ.get("PATH")])])
 
 
 @contextlib.contextmanager
