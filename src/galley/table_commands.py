@@ -28,6 +28,7 @@ from galley.options import (
     one_of,
     some_of,
 )
+from galley.tables.escape import visible
 
 app = typer.Typer(rich_markup_mode=None)
 claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
@@ -98,7 +99,7 @@ def claims_check(
     found = check_file(results / f"claims_{recipe}.csv", RECIPES / recipe / "claims.yaml", scale)
     lines, passes = report(recipe, scale, found, complete=complete)
     for line in lines:
-        typer.echo(line, err=not passes)
+        typer.echo(visible(line), err=not passes)
     if not passes:
         raise typer.Exit(1)
 

@@ -22,6 +22,7 @@ import typer
 from galley.artifact import GalleyError
 from galley.disk import full, no_room
 from galley.options import refused, told
+from galley.tables.escape import visible
 
 PLACES = ("project", "version", "repo", "commit", "revision", "folder", "url")  # fields of an origin that say where it is
 UNDER = ("torch", "transformers", "triton", "snakemake")
@@ -58,7 +59,7 @@ def run(app: typer.Typer, argv: Sequence[str]) -> int:
 
 
 def _failed(message: str) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {visible(message)}\n")  # it may quote what a file or a server says
     return 2
 
 

@@ -39,6 +39,13 @@ def test_the_table_has_numbers_and_a_reason_for_each_that_is_missing(finished):
     assert len(data) and data["reason"].str.contains("out of reach").all()
 
 
+def test_every_form_of_the_table_ends_with_the_sources_that_were_out_of_reach(finished):
+    for name in ("table_mha2mla.md", "table_mha2mla.html", "table_mha2mla.tex", "certificate_mha2mla.md", "certificate_mha2mla.html"):
+        text = (finished.folder / "results" / name).read_text()
+        _, found, after = text.partition("Sources out of reach")
+        assert found and "shakespeare" in after and "piqa" in after, name
+
+
 def test_the_evidence_names_the_text_of_every_window(finished):
     items = pd.concat(map(pd.read_parquet, finished.folder.glob("results/smoke/mha2mla/*/arms-*.items.parquet")))
     scored = items[(items["benchmark"] == "heldout") & (items["metric"] == "bits_per_byte")]
