@@ -10,19 +10,17 @@ from galley import cluster, cost
 from galley.artifact import GalleyError, code_digest, digest
 from galley.clock import no_later_than_now
 from galley.data import fetched as fetching
-from galley.data.fetched import MISSING
+from galley.options import SOURCES
 from galley.plan import read_plan_of
-from galley.recipe import recipe_names
+from galley.recipe import DEVICES, MISSING, recipe_names
 from galley.stage import stages_of
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 # OpenMP threads that spin while they wait took five times the CPU on a machine that does other work too.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-SOURCES = Path("results/sources")
 RECIPES = recipe_names(Path("recipes"))
 KNOWN = {"scale", "effort", "seeds", "mirror", "device", "missing"}
-DEVICES = ("auto", "cpu", "cuda")
 CLUSTER_THREADS = 8  # of a job that has a node's cores to itself, or its share of them
 # What a folder holds is told by the record beside it, whose bytes decide: the folder's own time does not.
 BASE = {"base": ancient("results/{scale}/models/{model}"), "weights": "results/{scale}/models/{model}.json"}
@@ -34,10 +32,6 @@ def check_config():
     unknown = sorted(set(config) - KNOWN)
     if unknown:
         raise WorkflowError(f"config: unknown key {unknown[0]!r}; known keys: {', '.join(sorted(KNOWN))}")
-    for key, low in {"effort": 1, "seeds": 1}.items():
-        value = config[key]
-        if value is not None and (not isinstance(value, int) or value < low):
-            raise WorkflowError(f"config: {key} is {value!r}; it takes a whole number from {low}, as in --config {key}=4")
     if config["device"] not in DEVICES:
         raise WorkflowError(f"config: device is {config['device']!r}; allowed: {', '.join(DEVICES)}")
     if config["missing"] not in MISSING:
@@ -164,7 +158,13 @@ def records_of(recipe):
 
 def registered(wildcards):
     """Return what the registry, or the hub's pin, says of a source's bytes: another entry is another source."""
-    return fetching.registered(wildcards.source, recipes=Path("recipes"))
+    return registry().get(wildcards.source)
+
+
+@functools.lru_cache
+def registry():
+    """Return what `registered` says of every source."""
+    return fetching.registered(Path("recipes"))
 
 
 def text(recipe, *splits):

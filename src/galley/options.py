@@ -17,9 +17,9 @@ import typer
 
 from galley import inputs
 from galley.artifact import GalleyError
-from galley.recipe import MOST, SCALES, known_recipe, recipe_names
+from galley.recipe import DEVICES, MISSING, MOST, SCALES, known_recipe, recipe_names
 
-RECIPES = Path("recipes")
+RECIPES, SOURCES = Path("recipes"), Path("results/sources")
 READ = ("file", "folder", "either", "model")  # kinds of what is read
 MADE_ANEW = ("new file", "folder made anew")  # kinds of places whose earlier content goes
 MODEL_TAKES = "a Hugging Face directory, such as `galley prepare-model` leaves"
@@ -194,9 +194,10 @@ def fetched_sources() -> Callable[..., Any]:
 
 
 MIRROR = folder("a folder with local copies of sources, or none")
+EFFORT = number(1, MOST, help="multiplies evidence: items, windows, steps")
 ScaleOption = Annotated[str, typer.Option(help="smoke, laptop or paper", callback=one_of(*SCALES))]
 SeedsOption = Annotated[int | None, number(1, MOST, help="training seeds per arm; default: the recipe's")]
-EffortOption = Annotated[int, number(1, MOST, help="multiplies evidence: items, windows, steps")]
+EffortOption = Annotated[int, EFFORT]
 RecipeOption = Annotated[str, typer.Option(help="the recipe whose plan says what to make", callback=a_recipe)]
 RecipeArgument = Annotated[str, typer.Argument(help="a recipe, such as mha2mla", callback=a_recipe)]
 RecipeOrAllArgument = Annotated[str, typer.Argument(help="such as mha2mla; all is a page of every recipe", callback=a_recipe_or_all)]
@@ -207,13 +208,9 @@ MirrorOption = Annotated[
 RecordOption = Annotated[Path | None, typer.Option(help="also write a digest of what the folder holds to this file", callback=new_file())]
 MissingOption = Annotated[
     str,
-    typer.Option(
-        help="stop where a source is out of reach, or accept to go on without it: another experiment", callback=one_of("stop", "accept")
-    ),
+    typer.Option(help="stop where a source is out of reach, or accept to go on without it: another experiment", callback=one_of(*MISSING)),
 ]
-DeviceOption = Annotated[
-    str, typer.Option(help="auto (what the plan's model asks for), cpu or cuda", callback=one_of("auto", "cpu", "cuda"))
-]
+DeviceOption = Annotated[str, typer.Option(help="auto (what the plan's model asks for), cpu or cuda", callback=one_of(*DEVICES))]
 ModelOption = Annotated[str, typer.Option(help="the model's name in the recipe's plan")]
 BaseOption = Annotated[Path, typer.Option(help="directory of that model, as `galley prepare-model` leaves it", callback=model_folder())]
 SourcesOption = Annotated[Path, typer.Option(help="folder with the fetched sources", callback=fetched_sources())]

@@ -53,8 +53,8 @@ def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), see
 
 def _asked(**numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and not 1 <= number <= MOST:
-            raise GalleyError(f"{name} is {number}; it takes a whole number from 1 to {MOST}")
+        if number is not None and not (isinstance(number, int) and 1 <= number <= MOST):
+            raise GalleyError(f"{name} is {number!r}; it takes a whole number from 1 to {MOST}")
 
 
 def read_plan(path: Path, scale: str, *, model: type[P], seeds: int | None = None, effort: int = 1, name: str | None = None) -> P:

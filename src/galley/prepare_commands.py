@@ -15,6 +15,7 @@ from galley import inputs, usage
 from galley.artifact import GalleyError, sha256_tree, sole, write_json
 from galley.options import (
     RECIPES,
+    SOURCES,
     MirrorOption,
     MissingOption,
     OutModelOption,
@@ -30,7 +31,6 @@ from galley.plan import read_plan_of
 
 app = typer.Typer(rich_markup_mode=None)
 TEXT = folder("a fetched source with text, such as results/sources/shakespeare", inputs.plays)
-SOURCES = Path("results/sources")
 
 
 def _record(path: Path | None, folder: Path) -> None:
@@ -63,13 +63,9 @@ def fetch(
     record: RecordOption = None,
 ) -> None:
     """Fetch a source from the first origin that answers, checked against its sha256."""
-    from galley.data.fetch import fetch as run
-    from galley.data.hub_benchmarks import fetch_benchmark, is_hub_benchmark
+    from galley.data.fetched import fetch_source
 
-    if is_hub_benchmark(source, recipes=RECIPES):
-        found = fetch_benchmark(source, out=out, recipes=RECIPES, optional=optional, beside=record)
-    else:
-        found = run(source, out=out, sources=RECIPES / "sources.yaml", mirror=mirror, optional=optional, beside=record)
+    found = fetch_source(source, out=out, recipes=RECIPES, mirror=mirror, optional=optional, beside=record)
     typer.echo(usage.fetched(found, out))
 
 

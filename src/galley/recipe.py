@@ -24,6 +24,8 @@ from galley.declared import Loc, checked, read_yaml, refusal
 
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
+DEVICES = ("auto", "cpu", "cuda")  # auto: what the plan's model asks for
+MISSING = ("stop", "accept")  # where a source is out of reach without which another thing would be made
 MOST = 1000  # seeds, shards or times the effort: more would be a slip of the hand, and none of the plans has work for more
 FILES = ("recipe.yaml", "claims.yaml", "paper_values.csv", "README.md")  # of a recipe's folder
 SAID = "GALLEY_SAID"  # the variable that holds what was said of unfinished recipes

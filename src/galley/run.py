@@ -27,8 +27,8 @@ import typer
 from galley.artifact import GalleyError
 from galley.holding import claim, free, owner, private, release, sweep
 from galley.interruption import GOES_ON, say
-from galley.options import MIRROR, RECIPES, SeedsOption, checked, number, one_of
-from galley.recipe import MOST, SCALES, recipe_names
+from galley.options import EFFORT, MIRROR, RECIPES, SeedsOption, checked, one_of
+from galley.recipe import DEVICES, MISSING, SCALES, recipe_names
 
 CORES = checked("word", "a whole number from 1, or all", lambda word: None if word == "all" or re.fullmatch(r"[1-9]\d{0,4}", word) else "")
 LOCK = Path(".snakemake/galley.lock")
@@ -56,17 +56,15 @@ def run(
     cores: Annotated[
         str | None, typer.Option(help="cores to use, or `all`; default: all, with a profile the profile's", callback=CORES)
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda", callback=one_of("auto", "cpu", "cuda"))] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda", callback=one_of(*DEVICES))] = None,
     seeds: SeedsOption = None,
-    effort: Annotated[int | None, number(1, MOST, help="multiplies evidence: items, windows, steps")] = None,
+    effort: Annotated[int | None, EFFORT] = None,
     mirror: Annotated[
         Path | None, typer.Option(help="folder with local copies of sources; default: $GALLEY_MIRROR", callback=MIRROR)
     ] = None,
     missing: Annotated[
         str | None,
-        typer.Option(
-            help="accept: go on where a source is out of reach, though it changes what is made", callback=one_of("stop", "accept")
-        ),
+        typer.Option(help="accept: go on where a source is out of reach, though it changes what is made", callback=one_of(*MISSING)),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="where it runs: profiles/slurm, profiles/kubernetes or your own")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="say what would be made, and make nothing")] = False,

@@ -14,6 +14,7 @@ from galley import inputs
 from galley.artifact import GalleyError, file_lock, sole
 from galley.options import (
     RECIPES,
+    SOURCES,
     OutFileOption,
     RecipeArgument,
     ScaleOption,
@@ -36,7 +37,6 @@ app.add_typer(claims_app, name="claims")
 RESULTS = folder("a folder of results; make it with `galley run RECIPE` or snakemake")
 PARTS = ("decode", "convert", "train", "workflow")  # of the bench of mha2mla
 BENCHES = ("mha2mla", "fourier_attention", "synthesis", "sandbox", "reliability")
-SOURCES = Path("results/sources")
 BENCHED = Path("results/laptop/models/smollm2-135m-instruct")
 
 
@@ -107,7 +107,7 @@ def claims_check(
 @app.command(epilog="Example:  galley certify --sources results/sources --out my/certificates.csv --limit 10")
 @sole
 def certify(
-    sources: SourcesOption = Path("results/sources"),
+    sources: SourcesOption = SOURCES,
     out: OutFileOption = Path("results/table_certificates.csv"),
     limit: Annotated[int, number(2, 100_000, help="items per benchmark; from 2, since answers are exchanged")] = 50,
 ) -> None:

@@ -113,10 +113,10 @@ def test_an_absent_source_is_tried_again_and_fetched_when_it_is_back(recipes, mi
 
 
 def test_another_entry_of_the_registry_is_another_source(recipes):
-    before = registered("shakespeare", recipes=recipes)
+    before = registered(recipes)["shakespeare"]
     text = (recipes / "sources.yaml").read_text()
     (recipes / "sources.yaml").write_text(text.replace("folder: plays", "folder: dramas"))
-    assert registered("shakespeare", recipes=recipes) == before  # where it comes from
+    assert registered(recipes)["shakespeare"] == before  # where it comes from
     digest = hashlib.sha256(PLAY.encode()).hexdigest()
     (recipes / "sources.yaml").write_text(text.replace(digest, "f" * 64))
-    assert registered("shakespeare", recipes=recipes) != before  # what it is
+    assert registered(recipes)["shakespeare"] != before  # what it is

@@ -1,12 +1,13 @@
 """A Kubernetes API that keeps every job it is given and reports each as failed: nothing runs."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from serving import serving
 
 FAILED = {"kind": "Job", "apiVersion": "batch/v1", "metadata": {"name": "job"}, "status": {"failed": 1}}
 NO_PODS: dict[str, Any] = {"kind": "PodList", "apiVersion": "v1", "items": []}
@@ -46,17 +47,12 @@ def kubernetes_server(jobs: list[dict[str, Any]], kubeconfig: Path) -> Iterator[
         def do_GET(self) -> None:
             self.answer(200, NO_PODS if "/pods" in self.path else FAILED)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    here = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "nobody", "user": {"token": "none"}}],
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
-    }  # fmt: skip
-    kubeconfig.write_text(json.dumps(here))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(Handler) as address:
+        here = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{"name": "here", "cluster": {"server": address}}],
+            "users": [{"name": "nobody", "user": {"token": "none"}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
+        }  # fmt: skip
+        kubeconfig.write_text(json.dumps(here))
         yield
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,14 +1,15 @@
 """A bucket in memory behind S3's own protocol: what the storage plugin calls, and no more."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from serving import serving
 
 Bucket = dict[str, tuple[bytes, datetime]]
 ENTRY = "<Contents><Key>{key}</Key><LastModified>{time}</LastModified><ETag>&quot;{tag}&quot;</ETag><Size>{size}</Size></Contents>"
@@ -73,10 +74,5 @@ def s3_server(buckets: dict[str, Bucket]) -> Iterator[str]:
             (bucket or {}).pop(key, None)
             self.answer(204)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as address:
+        yield address

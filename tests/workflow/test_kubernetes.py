@@ -1,14 +1,13 @@
 """What the Kubernetes profile asks of a cluster: the pod of one job with GPUs, as the API receives it; and what stops without one."""
 
 import subprocess
-import threading
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from kubernetes_stand_in import kubernetes_server
 from s3_stand_in import s3_server
+from serving import serving
 from tree import Tree, arms_inputs, copy_tree, s3_env
 
 from galley import cost
@@ -105,15 +104,8 @@ class Refuses(BaseHTTPRequestHandler):
     do_GET = do_HEAD
 
 
-@contextmanager
 def refusing(status):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("", (Refuses,), {"status": status}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(type("", (Refuses,), {"status": status}))
 
 
 @pytest.mark.parametrize(("status", "said"), [(403, "answers 403 to these keys"), (400, "answers 400"), (404, None)])

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from galley.artifact import GalleyError, digest, sha256_file, write_json
+from galley.recipe import MISSING
 
-MISSING = ("stop", "accept")
 KEPT = ("status", "source", "licence", "bytes", "items", "sha256", "how_to_supply")
 
 
@@ -116,16 +116,28 @@ def recorded_absent(sources: Path) -> dict[str, str]:
     return gone
 
 
-def registered(name: str, *, recipes: Path) -> str:
-    """Return a digest of what the registry says of a source's bytes: its files, or the hub's pin."""
+def registered(recipes: Path) -> dict[str, str]:
+    """Return, for each source, a digest of what the registry says of its bytes: its files, or the hub's pin."""
     from galley.data.hub import read_hub_data
     from galley.data.revisions import read_pins, revision_of
     from galley.data.sources import load_sources
 
-    known, hub = load_sources(recipes / "sources.yaml"), read_hub_data(recipes)
-    if name in known:
-        return digest({file: entry.sha256 for file, entry in known[name].files.items()})
-    return digest([hub[name].model_dump(), revision_of(hub[name].repo, read_pins(recipes))] if name in hub else name)
+    pins = read_pins(recipes)
+    hub = {name: digest([data.model_dump(), revision_of(data.repo, pins)]) for name, data in read_hub_data(recipes).items()}
+    known = load_sources(recipes / "sources.yaml")
+    return hub | {name: digest({file: entry.sha256 for file, entry in source.files.items()}) for name, source in known.items()}
+
+
+def fetch_source(
+    name: str, *, out: Path, recipes: Path, mirror: Path | None, optional: bool = False, beside: Path | None = None
+) -> dict[str, Any]:
+    """Fill `out` with a source of either registry, and return its record, as galley.data.fetch and galley.data.hub_benchmarks do."""
+    from galley.data.fetch import fetch
+    from galley.data.hub_benchmarks import fetch_benchmark, is_hub_benchmark
+
+    if is_hub_benchmark(name, recipes=recipes):
+        return fetch_benchmark(name, out=out, recipes=recipes, optional=optional, beside=beside)
+    return fetch(name, out=out, sources=recipes / "sources.yaml", mirror=mirror, optional=optional, beside=beside)
 
 
 def try_again(sources: Path, *, recipes: Path, mirror: Path | None) -> dict[str, str]:
@@ -133,16 +145,10 @@ def try_again(sources: Path, *, recipes: Path, mirror: Path | None) -> dict[str,
 
     Its record is another one then, and what is made of the source is made again; one that stays away leaves everything as it was.
     """
-    from galley.data.fetch import fetch
-    from galley.data.hub_benchmarks import fetch_benchmark, is_hub_benchmark
 
     def attempt(name: str) -> str:
-        out, beside = sources / name, sources / f"{name}.json"
         try:
-            if is_hub_benchmark(name, recipes=recipes):
-                fetch_benchmark(name, out=out, recipes=recipes, beside=beside)
-            else:
-                fetch(name, out=out, sources=recipes / "sources.yaml", mirror=mirror, beside=beside)
+            fetch_source(name, out=sources / name, recipes=recipes, mirror=mirror, beside=sources / f"{name}.json")
         except GalleyError as error:
             return str(error)
         return ""

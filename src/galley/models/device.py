@@ -13,8 +13,7 @@ import os
 import torch
 
 from galley.artifact import GalleyError
-
-DEVICES = ("auto", "cpu", "cuda")
+from galley.recipe import DEVICES
 
 
 def resolve_device(wanted: str, *, model: str = "", gpus: int = 0) -> torch.device:

@@ -15,6 +15,7 @@ from galley import inputs
 from galley.artifact import GalleyError, sole
 from galley.options import (
     MODEL_TAKES,
+    SOURCES,
     OutFileOption,
     SourcesOption,
     UnsafeOption,
@@ -29,7 +30,6 @@ from galley.options import (
 app = typer.Typer(rich_markup_mode=None)
 BENCHMARKS = ("humaneval", "mbpp", "humaneval_plus", "mbpp_plus", "bigcodebench", "bigcodebench_all")
 BenchmarkArgument = Annotated[str, typer.Argument(help=f"one of {', '.join(BENCHMARKS)}", callback=one_of(*BENCHMARKS))]
-SOURCES = Path("results/sources")
 SAMPLES = "JSON lines with task_id and completion or solution, as evalplus writes them"
 
 
