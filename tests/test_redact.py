@@ -1,4 +1,4 @@
-"""The redactor finds every writing of a key, changes nothing else, and stands at every way out of a process."""
+"""The redactor finds every writing of a key, changes nothing else, and stands where a process speaks to readers, never before data."""
 
 import json
 import os
@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from key_forms import SHAPES, a_key, leaks, remnants, writings
 
 from galley import redact
 from galley.artifact import atomic_dir, atomic_path, manifest, write_json, write_text
-from galley.redact import for_a_reader, keep_secret, redact_files, redacted, redacted_frame
+from galley.redact import for_a_reader, keep_secret, says_a_secret
 from galley.secret_forms import MARK, Finder, is_secret, secrets_of
 from galley.synthesize.journal import Journal
 
@@ -45,6 +44,13 @@ def test_every_writing_of_a_key_is_found_and_nothing_around_it_is_lost(shape, se
         assert finder.clean(clean) == clean, (name, clean)
         if name in ("exact", "hexadecimal", "spaced", "percent of all"):
             assert clean.endswith(MARK + after) and clean.startswith(before.rstrip("\\")[:4]), (name, clean)
+
+
+def test_only_what_was_sent_is_looked_for_in_a_reply(secret):
+    key, _ = secret
+    assert not says_a_secret(f"say {key}") and key not in for_a_reader(f"say {key}")
+    keep_secret(key)
+    assert says_a_secret(f"say {key}") and not says_a_secret("say nothing of it")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -87,6 +93,7 @@ def test_which_values_of_an_environment_are_secret(tmp_path):
     secret = {
         "HF_TOKEN": "hf_abcdefghijk", "AWS_SECRET_ACCESS_KEY": "abc/def+ghi012", "openaiApiKey": "k-12345678", "PGPASSWORD": "12345678",
         "MY_CREDENTIAL": "/no/such/file/9", "SECRET_KEY_BASE": "0123456789abcdef", "DB_PASS": "correct horse", "APIKEY2": "zzzzyyyy9",
+        "WHATEVER": "hf_" + "x1" * 9,
     }  # fmt: skip
     none = {
         "TOKENIZERS_PARALLELISM": "falsefalse", "MAX_TOKENS": "1234567890", "HF_TOKEN_PATH": str(tmp_path / "gone"),
@@ -94,8 +101,9 @@ def test_which_values_of_an_environment_are_secret(tmp_path):
         "MY_KEY": "short", "KEYBOARD": "pc105pc105", "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "token"),
         "SSH_KEY_FILE": "/etc/nope/x",
         "OPENAI_API_KEY": "sk-no-key-required", "GIT_CONFIG_KEY_0": "safe.directory", "OTHER_KEY": "not-needed", "MONKEYS": "three-of-them",
+        "MONKEY": "all_equal", "COMPASS": "north-east", "KEY": "reproduced", "SECRETARY": "Rosencrantz", "TOKENIZER": "byte-level",
     }  # fmt: skip
-    assert secrets_of(secret | none) - {"three-of-them"} == set(secret.values())
+    assert secrets_of(secret | none) == set(secret.values())
     hidden = {
         "HTTPS_PROXY": "http://me:pr0xy-p%40ss@proxy:3128", "HOOK": "https://host/x?a=1&access_token=tok-12345678#z",
         "GOOGLE_CREDENTIALS": json.dumps({"type": "service_account", "private_key": "-----BEGIN KEY-----\nMIIabc",
@@ -109,44 +117,61 @@ def test_which_values_of_an_environment_are_secret(tmp_path):
 def test_addresses_are_told_without_users_and_keys():
     told = for_a_reader("at https://me:pw@host/v1?api_key=abc&n=2 and ftp://tok@h/x; mail me@host, x = 'a?key=' + y")
     assert told == f"at https://{MARK}@host/v1?api_key={MARK}&n=2 and ftp://{MARK}@h/x; mail me@host, x = 'a?key=' + y"
-    assert redacted("https://me:pw@host/v1") == "https://me:pw@host/v1"  # data is left as it is
 
 
-def test_files_frames_and_journals_leave_without_it(secret, tmp_path):
+def test_a_manifest_has_no_key(secret, tmp_path):
     key, part = secret
-    wanted = writings(key)
-    write_text(tmp_path / "a.md", "\n".join(wanted.values()))
-    write_json(tmp_path / "a.json", {f"{name} {writing}": [writing, Path(writing.replace("\0", ""))] for name, writing in wanted.items()})
-    with atomic_path(tmp_path / "b.jsonl") as file, file.open("w") as out:
-        out.writelines(json.dumps({"text": writing}, ensure_ascii=False) + "\n" for writing in wanted.values())
-    with atomic_dir(tmp_path / "c") as folder:
-        (folder / "within").mkdir()
-        (folder / "within" / "x.csv").write_text(f"a,b\n1,{key}\n")
-        (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
-    with atomic_path(tmp_path / "d.parquet") as file:
-        redacted_frame(pd.DataFrame({"reason": [key, None, "fine"], "score": [1.0, 2.0, 3.0]})).to_parquet(file)
-    with Journal(tmp_path / "e.sqlite") as journal:
-        given = list(journal.run([("k", 1)], lambda jobs: (f"it is {key}" for _ in jobs)))
-        assert given == [(1, f"it is {MARK}")] == list(journal.run([("k", 1)], lambda jobs: iter([])))
-    address = {"url": "http://u:pw@h/v1", "key": key}
-    write_json(tmp_path / "f.json", manifest(stage="s", config={"list": [address], "n": 1}, inputs={}))
-    for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
-        assert not leaks(path.read_bytes(), key, part), path
-    assert json.loads((tmp_path / "b.jsonl").read_text().splitlines()[0])["text"] == MARK
-    assert (tmp_path / "c/within/x.csv").read_text() == f"a,b\n1,{MARK}\n"
-    assert json.loads((tmp_path / "f.json").read_text())["config"] == {"list": [{"url": f"http://{MARK}@h/v1", "key": MARK}], "n": 1}
+    for writing in writings(key).values():
+        config = {"list": [{"url": "http://u:pw@h/v1", "key": writing}], "at": Path("/x", writing.replace("\0", "")), writing: 1}
+        write_json(tmp_path / "f.json", manifest(stage="s", config=config, inputs={}))
+        assert not leaks((tmp_path / "f.json").read_bytes(), key, part), writing
+    told = json.loads((tmp_path / "f.json").read_text())["config"]["list"][0]
+    assert told["url"] == f"http://{MARK}@h/v1" and MARK in told["key"]
 
 
-def test_files_are_rewritten_only_where_they_hold_one(secret, tmp_path):
-    key, _ = secret
-    bytes_ = {"text": b"r\xe9sum\xe9 \xff\r\nno key\n", "binary": b"\0" + key.encode(), "found": b"\xff\r\n" + key.encode() + b"\r\n\xfe"}
-    for name, data in bytes_.items():
-        (tmp_path / name).write_bytes(data)
-    before = {name: (tmp_path / name).stat().st_ino for name in bytes_}
-    redact_files(tmp_path)
-    assert (tmp_path / "text").read_bytes() == bytes_["text"] and (tmp_path / "binary").read_bytes() == bytes_["binary"]
-    assert (tmp_path / "text").stat().st_ino == before["text"] and (tmp_path / "found").read_bytes() == b"\xff\r\n[redacted]\r\n\xfe"
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(bytes_)
+WORDS = {
+    "DB_PASSWORD": "Rosencrantz",
+    "MY_KEY": "all_equal",
+    "API_TOKEN": "reproduced",
+    "THE_SECRET": "Guildenstern and",
+    "MONKEY": "bits_per_byte",
+}
+
+
+def write_everything(folder):
+    """Write what stages write, of words that some variable of the environment has for a value."""
+    text = "Enter Rosencrantz and Guildenstern and others"
+    write_text(folder / "a.txt", text)
+    write_json(folder / "a.json", {"verdict": "reproduced", text: ["all_equal"]})
+    with atomic_path(folder / "b.jsonl") as file:
+        file.write_text(json.dumps({"text": text}) + "\n")
+    with atomic_dir(folder / "c") as inner:
+        (inner / "hamlet.txt").write_text(text)
+    with Journal(folder / "e.sqlite") as journal:
+        assert list(journal.run([("k", 1)], lambda jobs: (text for _ in jobs))) == [(1, text)]
+    return text
+
+
+def test_data_is_never_rewritten_whatever_the_environment_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(redact, "_OURS", redact._Secrets())
+    write_everything(tmp_path / "plain")
+    for name, value in WORDS.items():
+        monkeypatch.setenv(name, value)
+    keep_secret("Rosencrantz and")  # even one that was sent
+    assert "Guildenstern" not in for_a_reader("Guildenstern and") and "bits_per_byte" in for_a_reader("bits_per_byte")
+    write_everything(tmp_path / "secrets")
+    files = sorted(p.relative_to(tmp_path / "plain") for p in (tmp_path / "plain").rglob("*") if p.is_file() and p.suffix != ".sqlite")
+    assert len(files) == 4
+    for name in files:
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "secrets" / name).read_bytes(), name
+
+
+def test_only_what_speaks_to_readers_knows_the_redactor():
+    """Whoever writes data may not: rows, corpora, verdicts and fetched files are as they were made."""
+    users = {str(p.relative_to(ROOT / "src/galley")) for p in (ROOT / "src/galley").rglob("*.py") if "galley.redact" in p.read_text()}
+    assert users == {"artifact.py", "cli.py", "progress.py", "train/worker.py", "llm/endpoint.py"}
+    used = [line.strip() for line in (ROOT / "src/galley/artifact.py").read_text().splitlines() if "for_a_reader(" in line]
+    assert used == ['"config": for_a_reader(config),']
 
 
 PRINTS = """

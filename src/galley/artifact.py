@@ -23,7 +23,7 @@ from typing import Any, ParamSpec
 
 from galley.disk import no_room, size
 from galley.holding import held, private, sweep
-from galley.redact import for_a_reader, redact_files
+from galley.redact import for_a_reader
 
 P = ParamSpec("P")
 NO_CONTENT = ("manifest.json", "source.json")  # records of how a directory's files came there
@@ -62,7 +62,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         part = folder / path.name
         part.touch()
         yield part
-        redact_files(part)
         part.chmod(0o644)
         part.replace(path)
 
@@ -75,7 +74,6 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         part = folder / path.name
         part.mkdir()
         yield part
-        redact_files(part)
         part.chmod(0o755)
         if path.exists():
             path.replace(folder / ".former")
@@ -157,7 +155,7 @@ def sole(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-NO_RESULT = ("progress", "holding", "disk", "inputs")  # the modules that change no result
+NO_RESULT = ("progress", "holding", "disk", "inputs", "redact", "secret_forms")  # the modules that change no result
 
 
 def code_digest(module: str) -> str:

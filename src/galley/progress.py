@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from galley.redact import redacted
+from galley.redact import for_a_reader
 
 T = TypeVar("T")
 SUFFIX = ".progress"
@@ -120,6 +120,6 @@ class _Teller:
         said = asdict(self.state) | {"done": self.done, "rate": rate, "when": time.time()}
         part = Path(f"{self.path}.{os.getpid()}")  # the processes of one launch share a log
         with contextlib.suppress(OSError):
-            part.write_text(json.dumps(redacted(said)), encoding="utf-8")
+            part.write_text(json.dumps(for_a_reader(said)), encoding="utf-8")
             part.replace(self.path)
             self.wrote = True

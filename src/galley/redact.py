@@ -1,9 +1,9 @@
-"""The one redactor, at every way out of a process: what it writes to files, rows, caches and journals, and what it says.
+"""The one redactor, where a process speaks to readers: errors, logs and records of provenance; data is never rewritten.
 
-The secrets are those of the environment when the redactor is first used, and what `keep_secret` was given (an endpoint's key). Files
-are read once more before they get their name (galley.artifact), a frame's texts before they are written, a model's answers before
-anybody sees them, and standard output and error line by line. Without secrets nothing is changed, and the same secrets and text give
-the same bytes.
+What is said is cut: standard output and error line by line, an endpoint's errors, a manifest's config. A reply that holds what this
+process sent to prove who it is (an endpoint's key, a proxy's password) is no data, and its client refuses it; nobody but whom a
+secret was sent to can say it. Rows, corpora and fetched files are as they were made: a password that is a word of theirs changes
+nothing. Without secrets nothing is changed, and the same secrets and text give the same bytes.
 
 Source: ours.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 from galley.secret_forms import IN_A_QUERY, IN_A_URL, MARK, Finder, is_secret, secrets_of
 
 T = TypeVar("T")
-PIECE = 1 << 20  # characters of a file at a time, in whole lines: a secret that is split over lines may be split by this too
 HELD = 1 << 16  # characters of a line without end that a stream keeps back
 
 
@@ -29,8 +28,8 @@ HELD = 1 << 16  # characters of a line without end that a stream keeps back
 class _Secrets:
     """What this process must not tell."""
 
-    given: set[str] = field(default_factory=set)
-    finder: Finder | None = None
+    sent: Finder = field(default_factory=lambda: Finder(()))
+    all: Finder | None = None  # these, and the environment's
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -38,25 +37,26 @@ _OURS = _Secrets()
 
 
 def keep_secret(*values: str) -> None:
-    """Add secrets, and read those of the environment anew; what is shorter than eight characters is none."""
+    """Add secrets that this process sends to somebody, and read those of the environment anew; under eight characters it is none."""
     with _OURS.lock:
-        _OURS.given |= {value for value in values if is_secret(value)}
-        wanted = _OURS.given | secrets_of(os.environ)
-        if _OURS.finder is None or {secret for secret, _ in _OURS.finder.secrets} != wanted:
-            _OURS.finder = Finder(wanted)
+        sent = {secret for secret, _ in _OURS.sent.secrets} | {value for value in values if is_secret(value)}
+        if len(sent) > len(_OURS.sent.secrets):
+            _OURS.sent = Finder(sent)
+        wanted = sent | secrets_of(os.environ)
+        if _OURS.all is None or {secret for secret, _ in _OURS.all.secrets} != wanted:
+            _OURS.all = Finder(wanted)
 
 
-def _finder() -> Finder:
-    if _OURS.finder is None:
+def says_a_secret(text: str) -> bool:
+    """Return whether a text from outside holds a secret that was sent there, whole or in part, in whatever writing."""
+    return _OURS.sent.clean(text) is not text
+
+
+def _all() -> Finder:
+    if _OURS.all is None:
         keep_secret()
-    assert _OURS.finder is not None
-    return _OURS.finder
-
-
-def redacted(value: T) -> T:
-    """Return a text, or a value with texts anywhere in it (lists, dicts and their keys, paths), without secrets."""
-    finder = _finder()
-    return _deep(value, finder.clean) if finder.secrets else value
+    assert _OURS.all is not None
+    return _OURS.all
 
 
 def for_a_reader(value: T) -> T:
@@ -65,7 +65,7 @@ def for_a_reader(value: T) -> T:
 
 
 def _told(text: str) -> str:
-    text = _finder().clean(text)
+    text = _all().clean(text)
     if "://" in text:
         text = IN_A_URL.sub(MARK, text)
     return IN_A_QUERY.sub(rf"\1{MARK}", text) if "=" in text and ("?" in text or "&" in text) else text
@@ -79,43 +79,6 @@ def _deep(value: Any, clean: Callable[[str], str]) -> Any:
     if type(value) in (list, tuple, set):
         return type(value)(_deep(member, clean) for member in value)
     return Path(clean(str(value))) if isinstance(value, Path) else value
-
-
-def redacted_frame(frame: Any) -> Any:
-    """Return a pandas frame whose texts have no secrets; the frame itself when there are none to hide."""
-    if not _finder().secrets:
-        return frame
-    texts = [column for column in frame.columns if frame[column].dtype == object or str(frame[column].dtype) in ("string", "str")]
-    return frame.assign(**{column: frame[column].map(redacted, na_action="ignore") for column in texts})
-
-
-def redact_files(path: Path) -> None:
-    """Rewrite a file, or the files of a folder, that hold a secret; what has a null byte early on is no text, and is left alone."""
-    if _finder().secrets:
-        for file in [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()] if path.is_dir() else [path]:
-            _redact_file(file)
-
-
-def _redact_file(path: Path) -> None:
-    with path.open("rb") as data:
-        if b"\0" in data.read(4096):
-            return
-    form = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-    with path.open(**form) as text:  # type: ignore[call-overload]
-        if all(redacted(piece) is piece for piece in _pieces(text)):
-            return
-    clean = path.with_name(f"{path.name}.redacted.part")
-    try:
-        with path.open(**form) as text, clean.open("w", **form) as out:  # type: ignore[call-overload]
-            out.writelines(map(redacted, _pieces(text)))
-        clean.replace(path)
-    finally:
-        clean.unlink(missing_ok=True)
-
-
-def _pieces(text: Any) -> Iterator[str]:
-    while lines := text.readlines(PIECE):
-        yield "".join(lines)
 
 
 def guard_streams() -> None:

@@ -29,12 +29,16 @@ SHORTEST = 8  # characters of a secret
 RUN, BESIDE_A_MASK, END = 12, 4, 24  # characters: of a run anywhere, of what a mask leaves at least, and at most
 DEPTH = 5  # escapes within escapes
 
-SAYS_SO = re.compile(r"SECRET|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|(?<!GIT_CONFIG_)(?:KEYS?|TOKENS?|PASS)(?![A-Z])", re.I)
+SAYS_SO = re.compile(  # whole words of a name, so that MONKEY and COMPASS are none; a KEY or PASS alone may be anything
+    r"(?:^|_)(?:\w*(?:SECRET|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|TOKEN)S?|\w*(?:API|AUTH|ACCESS|PRIVATE|SECRET)_?KEYS?)\d*(?:_|$)"
+    r"|(?<!GIT_CONFIG)_(?:KEYS?|PASS)\d*(?:_|$)|^SSHPASS$"
+)
+WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")  # where a name's words meet: apiKey, api-key
 SAYS_WHERE = re.compile(r"_(?:FILE|PATH|DIR|SOCK|URI|URL|HOST|NAME|ENV|TYPE)$", re.I)  # of a secret, not the secret
 IN_A_URL = re.compile(r"(?<=://)[^\s/?#@'\"<>]+(?=@)")
 IN_A_QUERY = re.compile(r"([?&;][\w.-]*(?:key|token|secret|passw|credential|sig)[\w.-]*=)([^&;#\s'\"<>]+)", re.I)
 NO_SECRETS = {"anything", "changeme", "disabled", "lm-studio", "no-key-required", "not-needed", "password", "postgres",
-              "sk-no-key-required", "token-abc123", "undefined"}  # fmt: skip # what manuals set where a server wants no key
+              "placeholder", "sk-no-key-required", "token-abc123", "undefined"}  # fmt: skip # what manuals set where a server wants no key
 PUBLIC = re.compile(r"-----BEGIN [A-Z ]+-----|sk-(?:proj-|svcacct-|admin-|ant-\w+-|or-v\d-)?|hf_|gh[opsur]_|github_pat_|glpat-|xai-|"
                     r"gsk_|nvapi-|xox[a-z]-|AKIA|ASIA|AIza|Bearer |Basic ")  # fmt: skip
 
@@ -51,14 +55,14 @@ Piece = tuple[str, int, int]  # a character, and where in the text it begins and
 
 
 def secrets_of(environment: Mapping[str, str]) -> set[str]:
-    """Return the secrets of an environment: what a name says is one, and the passwords and keys in addresses.
+    """Return the secrets of an environment: what a name says is one, what looks like a vendor's key, passwords and keys in addresses.
 
     A name that says where a secret is (`..._FILE`) holds none, nor does a value that is a file, a limit (`MAX_TOKENS`) or a manual's
     stand-in for a key. Of JSON, such as a service account's, the members whose names say so are taken.
     """
     found: set[str] = set()
     for name, value in environment.items():
-        if SAYS_SO.search(name) and not SAYS_WHERE.search(name) and not _is_a_file(value):
+        if (_says_so(name) or _looks_so(value)) and not SAYS_WHERE.search(name) and not _is_a_file(value):
             if value.lstrip().startswith("{"):
                 found |= _members(value)
             elif not (value.isdigit() and name.upper().endswith("TOKENS")):
@@ -75,6 +79,15 @@ def is_secret(value: str) -> bool:
     return len(IGNORED.sub("", value)) >= SHORTEST and value.strip().lower() not in NO_SECRETS
 
 
+def _says_so(name: str) -> bool:
+    return SAYS_SO.search(WORDS.sub("_", name).upper()) is not None
+
+
+def _looks_so(value: str) -> bool:
+    found = PUBLIC.match(value)
+    return found is not None and len(value) - found.end() >= 16 and not re.search(r"\s", value)
+
+
 def _is_a_file(value: str) -> bool:
     try:
         return value.startswith(("/", "~", ".")) and Path(value).expanduser().exists()
@@ -87,7 +100,7 @@ def _members(value: str) -> set[str]:
         members = json.loads(value)
     except (ValueError, RecursionError):
         return {value}
-    return {text for name, text in members.items() if isinstance(text, str) and SAYS_SO.search(name)}
+    return {text for name, text in members.items() if isinstance(text, str) and _says_so(name)}
 
 
 @dataclass(frozen=True)

@@ -224,11 +224,11 @@ def test_a_key_that_no_header_can_hold_is_refused_without_it(key, endpoint, monk
     assert key not in str(refused.value)
 
 
-def test_a_key_in_a_completion_is_cut_out_before_a_stop_string_cuts_it_in_two(endpoint, tmp_path):
+def test_a_key_in_a_completion_is_seen_before_a_stop_string_cuts_it_in_two(endpoint, tmp_path):
     endpoint.text = "x = 'sk-very-\nsecret'  # sk-very-secret"
     first = backend(endpoint, cache=tmp_path).generate(["p"], stop=["\n"])
-    assert first == [[Completion("x = '[redacted]'  # [redacted]", "stop", 7)]]
-    assert backend(endpoint, cache=tmp_path).generate(["p"], stop=["\n"]) == first and len(endpoint.requests) == 1
+    assert first[0][0].finish == "failed" and first[0][0].text == "" and "holds the key" in first[0][0].reason
+    assert backend(endpoint, cache=tmp_path).generate(["p"], stop=["\n"]) == first and len(endpoint.requests) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Completions on the disk, found by what they were asked for: model, prompt, sampling, number of the sample.
 
 Source: ours. One small JSON file a sample, written whole or not at all; so a job that was stopped goes on where it was, and two
-jobs may share a folder. Failures are not kept: the next run tries them again. A file that is broken counts as absent. Secrets are cut
-out before anybody sees a completion, the cache too, so that a run from it is the run that filled it.
+jobs may share a folder. Failures are not kept: the next run tries them again. A file that is broken counts as absent.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from tqdm.auto import tqdm
 
 from galley.artifact import write_json
 from galley.llm.backend import Completion, Item, Sampling
-from galley.redact import redacted
 
 Draw = Callable[[list[tuple[int, Item]]], Iterator[tuple[int, Completion]]]  # yields samples as they come, in any order
 
 
 class ResponseCache:
-    """A folder of completions, each as the run that asked for it used it: without secrets."""
+    """A folder of completions, each as the run that asked for it used it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -53,11 +51,11 @@ def draw_all(items: Sequence[Item], draw: Draw, *, identity: str, sampling: Samp
     for at, item in enumerate(items):
         kept = cache.get(identity, item, sampling) if cache else None
         if kept:
-            done[at] = _without_secrets(kept)
+            done[at] = kept
     todo = [(at, item) for at, item in enumerate(items) if at not in done]
     with tqdm(total=len(items), initial=len(done), desc="generate", unit="sample", disable=None if len(todo) > 1 else True) as progress:
         for at, completion in draw(todo) if todo else ():
-            done[at] = _without_secrets(completion)
+            done[at] = completion
             if cache:
                 cache.put(identity, items[at], sampling, done[at])
             progress.update()
@@ -70,10 +68,6 @@ def _checked(row: dict[str, Any]) -> Completion:
     if not isinstance(kept.text, str) or kept.finish not in ("stop", "length") or not isinstance(kept.tokens, int | None):
         raise ValueError("no completion")
     return kept
-
-
-def _without_secrets(completion: Completion) -> Completion:
-    return replace(completion, text=redacted(completion.text), reason=redacted(completion.reason))
 
 
 def grouped(completions: Sequence[Completion], n: int) -> list[list[Completion]]:

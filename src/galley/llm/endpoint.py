@@ -3,8 +3,9 @@
 Source: ours, on the openai client and tenacity. Plain prompts go to /completions, messages to /chat/completions. What may pass
 (no connection, a timeout, 408, 409, 429, 5xx, an answer that is none) is tried again with growing pauses, then recorded as failed
 with its reason; what will not (401, 403, 404, a redirection, an address where nobody ever answered) stops the run; a refused request
-(400, 413, 422) fails alone. The key comes from the environment. What a server says is read field by field: texts without secrets, ends
-of a known kind, numbers that are numbers; of an answer that is none nothing is repeated.
+(400, 413, 422) fails alone. The key comes from the environment. What a server says is read field by field: texts, ends of a known
+kind, numbers that are numbers; of an answer that is none nothing is repeated. A completion that holds the key is a failed one: no model
+says what it cannot know, and cut out it would be another text than the model's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from galley.artifact import GalleyError
 from galley.llm.backend import Completion, Item, Prompt, Sampling, checked, cut, items_of
 from galley.llm.cache import ResponseCache, draw_all, grouped
-from galley.redact import for_a_reader, keep_secret, redacted
+from galley.redact import for_a_reader, keep_secret, says_a_secret
+from galley.secret_forms import secrets_of
 
 LONGEST_WAIT_S = 60.0
 SENT_STOPS = 4  # vendors take no more; the others are cut here
@@ -63,7 +65,9 @@ class EndpointBackend:
     ) -> None:  # fmt: skip
         from openai import DefaultHttpxClient, OpenAI, Timeout
 
-        self.key = _key(key_env)
+        self.key, self.key_env = _key(key_env), key_env
+        if says_a_secret(model):
+            raise GalleyError(f"model is a name with the key of {key_env} in it; give the name that the endpoint serves")
         self.url, self.model, self.name = address(url), model, f"endpoint:{model}"
         self.identity = model  # not the address: a server that comes back elsewhere goes on with what was kept
         wait = Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
@@ -153,7 +157,7 @@ class EndpointBackend:
             self.answered = True
             raise Passing(f"an answer that is no JSON of the protocol ({type(fault).__name__})") from None
         self.answered = True
-        return _read(answer, chat=not isinstance(item.prompt, str), stop=sampling.stop)
+        return _read(answer, chat=not isinstance(item.prompt, str), stop=sampling.stop, key_env=self.key_env)
 
     def _connection(self, fault: Exception) -> Passing:
         """Return what went wrong on the way; only what the operating system says is repeated."""
@@ -186,8 +190,8 @@ class EndpointBackend:
 
 def address(url: str) -> str:
     """Return an endpoint's address; GalleyError for one that is none, or that holds what belongs into the environment."""
-    hidden = redacted(url) != url
-    shown = redacted(_shown(url))
+    hidden = for_a_reader(url) != url
+    shown = for_a_reader(_shown(url))
     way_out = "it must be an http(s) address without a user, a password or a query, such as http://127.0.0.1:8000/v1"
     try:
         parts = urlsplit(url)
@@ -211,9 +215,9 @@ def _shown(url: str) -> str:
 
 
 def _key(variable: str) -> str:
-    """Return the key in an environment variable, which is from now on a secret; GalleyError for one that no header can hold."""
+    """Return the key in an environment variable, a secret from now on as a proxy's are; GalleyError for one that no header can hold."""
     key = os.environ.get(variable, "").strip()
-    keep_secret(key)
+    keep_secret(key, *secrets_of({name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}))
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise GalleyError(f"key_env is {variable!r}, whose value has a character that no key has; set it again, on one line")
     return key
@@ -241,8 +245,8 @@ def _seconds(text: str) -> float:
     return asked if math.isfinite(asked) and asked > 0 else 0.0
 
 
-def _read(answer: Any, *, chat: bool, stop: Sequence[str]) -> Completion:
-    """Return the completion in a response, or raise Passing when there is none in it."""
+def _read(answer: Any, *, chat: bool, stop: Sequence[str], key_env: str) -> Completion:
+    """Return the completion in a response; raise Passing when there is none in it, Refused when it holds the key."""
     try:
         choice = answer.choices[0]
         text = choice.message.content if chat else choice.text
@@ -251,7 +255,9 @@ def _read(answer: Any, *, chat: bool, stop: Sequence[str]) -> Completion:
         raise Passing("an answer without a completion") from None
     if not isinstance(text, str):
         raise Passing("a completion that is not text")
-    text, stopped = cut(redacted(text), stop)  # before the cut, which could leave a key's beginning
+    if says_a_secret(text):  # before the cut, which could leave a key's beginning
+        raise Refused(f"a completion that holds the key of {key_env}, or a part of it; where the server wants no key, unset it")
+    text, stopped = cut(text, stop)
     tokens = getattr(getattr(answer, "usage", None), "completion_tokens", None)
     tokens = tokens if type(tokens) is int and 0 <= tokens <= MOST_TOKENS else None
     known = finish if isinstance(finish, str) else ""

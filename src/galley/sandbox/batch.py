@@ -24,7 +24,6 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from galley.artifact import GalleyError, atomic_path
-from galley.redact import redacted
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import NO_VALUE, Calls, Check, Limits, Outcome, Program, Run, Stdin, UnitTests
 
@@ -151,7 +150,7 @@ class _Journal:
 
     def add(self, number: int, digest: str, row: dict[str, Any]) -> None:
         self.places[number] = (digest, self.file.tell())
-        data = json.dumps(redacted({"line": number, "line_sha256": digest} | row), ensure_ascii=True)
+        data = json.dumps({"line": number, "line_sha256": digest} | row, ensure_ascii=True)
         self.file.write(data.encode() + b"\n")
         self.file.flush()
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from galley.redact import redacted
-
 T = TypeVar("T")
 Job = TypeVar("Job", contravariant=True)
 
@@ -55,8 +53,8 @@ class Journal:
         return None if row is None else row[0]
 
     def put(self, key: str, result: str) -> None:
-        """Keep a result, without secrets; the first one of a key stays."""
-        self.db.execute("INSERT OR IGNORE INTO done VALUES (?, ?)", (key, redacted(result)))
+        """Keep a result; the first one of a key stays."""
+        self.db.execute("INSERT OR IGNORE INTO done VALUES (?, ?)", (key, result))
 
     def clear(self) -> None:
         """Forget every result: what was made of them is kept elsewhere."""

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from tqdm.auto import tqdm
 
 from galley.artifact import atomic_path
-from galley.redact import redacted
 from galley.synthesize.executor import Executor
 
 T = TypeVar("T")
@@ -41,7 +40,7 @@ def stream(
         while chunk := list(islice(rest, batch)):
             made = work(chunk)
             assert len(made) == len(chunk), "a row an input"
-            log.write("".join(json.dumps(redacted(row), ensure_ascii=False) + "\n" for row in made))
+            log.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
             log.flush()
             os.fsync(log.fileno())
             run.forget()

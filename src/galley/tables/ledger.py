@@ -22,7 +22,6 @@ import pandas as pd
 
 from galley.artifact import GalleyError, Stopwatch, atomic_path, digest, sha256_tree, write_json
 from galley.progress import progress
-from galley.redact import redacted_frame
 from galley.stage import Job
 from galley.tables.items import Rows as Rows
 from galley.tables.machine import made_with
@@ -77,7 +76,7 @@ class Ledger:
             rows, facts = work(folder)
             facts = {"threads": threads(), **watch.read(), **made_with(), **facts}
             with atomic_path(items) as part:
-                redacted_frame(even(rows, model=self.model, method=method, seed=seed)).to_parquet(part)
+                even(rows, model=self.model, method=method, seed=seed).to_parquet(part)
             write_json(done, facts)
             frame = pd.read_parquet(items)
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +93,7 @@ class Ledger:
             frame = kept_rows(done)
             if frame is None:
                 with atomic_path(done) as part:
-                    redacted_frame(even(score(piece), model=self.model)).to_parquet(part)
+                    even(score(piece), model=self.model).to_parquet(part)
                 frame = pd.read_parquet(done)
             rows += frame.to_dict("records")
         return rows

@@ -18,7 +18,6 @@ import pandas as pd
 
 from galley.artifact import GalleyError, atomic_path
 from galley.recipe import SCALES
-from galley.redact import redacted_frame
 from galley.tables.machine import FACTS
 from galley.tables.sheets import number_column, read_sheet, refuse
 
@@ -119,7 +118,7 @@ def even(rows: Sequence[Mapping[str, Any]] | pd.DataFrame, **defaults: Any) -> p
 
 def write_items(frame: pd.DataFrame, path: Path) -> None:
     """Check, sort and write items as parquet."""
-    checked = redacted_frame(check_items(frame, where=str(path)))
+    checked = check_items(frame, where=str(path))
     with atomic_path(path) as part:
         checked.to_parquet(part, index=False, write_page_checksum=True)
 
