@@ -62,3 +62,6 @@ rule all:
         "results/table_certificates.csv",
         expand("results/table_{recipe}.csv", recipe=RECIPES),
         expand("results/certificate_{recipe}.html", recipe=RECIPES),
+
+
+check_targets()

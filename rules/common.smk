@@ -10,10 +10,14 @@ from galley import cluster, cost
 from galley.artifact import GalleyError, code_digest, digest
 from galley.clock import no_later_than_now
 from galley.data import fetched as fetching
+from galley.declared import read_yaml
+from galley.ground import check_ground
 from galley.options import SOURCES
 from galley.plan import read_plan_of
-from galley.recipe import DEVICES, MISSING, recipe_names
+from galley.recipe import DEVICES, MISSING, SCALES, recipe_names
+from galley.seen import say, visible
 from galley.stage import stages_of
+from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -29,13 +33,14 @@ LEAVES = {"rows": "results/{scale}/<stage>.items.parquet", "runs": "results/{sca
 
 def check_config():
     """Refuse a wrong configuration before anything runs."""
+    for path in workflow.configfiles:  # Snakemake takes 0132 for 90 there, and yes for true
+        read_yaml(Path(path), what="configuration", home="config.yaml", empty=True)
     unknown = sorted(set(config) - KNOWN)
     if unknown:
         raise WorkflowError(f"config: unknown key {unknown[0]!r}; known keys: {', '.join(sorted(KNOWN))}")
-    if config["device"] not in DEVICES:
-        raise WorkflowError(f"config: device is {config['device']!r}; allowed: {', '.join(DEVICES)}")
-    if config["missing"] not in MISSING:
-        raise WorkflowError(f"config: missing is {config['missing']!r}; allowed: {', '.join(MISSING)}")
+    for key, allowed in {"scale": SCALES, "device": DEVICES, "missing": MISSING}.items():
+        if config[key] not in allowed:
+            raise WorkflowError(f"config: {key} is {config[key]!r}; allowed: {', '.join(allowed)}; pass --config {key}={allowed[0]}")
     mirror = mirror_folder()
     if mirror and not mirror.is_dir():
         raise WorkflowError(f"config: mirror is {str(mirror)!r}, which is not a folder; unset GALLEY_MIRROR or name one that exists")
@@ -88,6 +93,12 @@ def made_of(kind, name, scale):
 def seeds_of(recipe):
     """Return the seeds asked for; None for a recipe that trains nothing, whatever the others are asked for."""
     return config["seeds"] if stages_of(recipe).trains else None
+
+
+def asked_of(recipe):
+    """Return the options by which a command that takes a recipe and a scale has the same plan as the rules."""
+    asked = {"effort": config["effort"], "seeds": seeds_of(recipe)}
+    return " ".join(f"--{name} {number}" for name, number in asked.items() if number is not None)
 
 
 @functools.lru_cache
@@ -248,7 +259,7 @@ def parts(recipe, kind):
 def mirror_folder():
     """Return the local mirror, where one is named."""
     mirror = config["mirror"] or os.environ.get("GALLEY_MIRROR")
-    return Path(mirror).resolve() if mirror else None
+    return Path(str(mirror)).resolve() if mirror else None  # Snakemake reads a folder 2024 as a number
 
 
 def check_cluster():
@@ -263,11 +274,32 @@ def check_cluster():
 
 
 def before_a_run():
-    """Before Snakemake looks at what is there: files of a clock that has jumped back are of now, and what was out of reach is tried again."""
-    if workflow.is_main_process and not workflow.output_settings.dryrun and "--lint" not in sys.argv:
+    """Before Snakemake looks at what is there: fetched sources are still what was fetched, files of a clock that has jumped back are of now,
+    and what was out of reach is tried again."""
+    if not workflow.is_main_process or "--lint" in sys.argv:
+        return
+    fetching.check_present(SOURCES, seen=Path(".snakemake/galley_sources.json"))
+    if not workflow.output_settings.dryrun:
         no_later_than_now(Path("results"))
         for name, why in fetching.try_again(SOURCES, recipes=Path("recipes"), mirror=mirror_folder()).items():
             logger.warning(why or f"source {name} had been out of reach and is fetched now; what is made of it is made again")
+
+
+def check_targets():
+    """Refuse a target that is there not and that no rule makes, once all rules are known; in a bucket the storage's names are others."""
+    if not workflow.is_main_process or workflow.storage_settings.default_storage_provider:
+        return
+    known = {rule.name for rule in workflow.rules}
+    for target in get_argument_parser().parse_args(sys.argv[1:]).targets:  # the workflow is told of them later
+        if target not in known and not Path(target).exists() and not any(rule.is_producer(target) for rule in workflow.rules):
+            what = f"no rule makes {target!r}: it is a rule, such as all, or a file, such as results/table_{RECIPES[0]}.csv"
+            stop(f"{what}; `snakemake --list` says the rules")
+
+
+def stop(fault):
+    """End with one line, not Snakemake's trace of a rule file."""
+    say(f"error: {visible(fault)}", err=True)
+    raise SystemExit(2)
 
 
 def tell_absent():
@@ -278,9 +310,10 @@ def tell_absent():
 
 
 try:
+    if workflow.is_main_process:
+        check_ground(Path.cwd())
     check_config()
     check_cluster()
     before_a_run()
-except (GalleyError, WorkflowError) as error:  # one line, not Snakemake's trace of a rule file
-    sys.stderr.write(f"error: {error}\n")
-    raise SystemExit(2)
+except (GalleyError, WorkflowError) as error:
+    stop(error)

@@ -33,11 +33,12 @@ rule table:
         "logs/table_{recipe}.log",
     params:
         scale=config["scale"],
+        asked=lambda wildcards: asked_of(wildcards.recipe),
         results=lambda wildcards, output: Path(output.table).parent,
         sources=lambda wildcards, input: f"--sources {folder_of(input.records)}" if input.records else "",
         code=code("galley.tables.publish"),
     shell:
-        "galley table {wildcards.recipe} --scale {params.scale} --results {params.results} {params.sources}"
+        "galley table {wildcards.recipe} --scale {params.scale} {params.asked} --results {params.results} {params.sources}"
         " --items {input.rows} --runs {input.runs} &> {log}"
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 import typer
+from in_process import galley
 
 from galley import cli, table_commands, usage
 
 ROOT = Path(__file__).parents[1]
 
 
-def galley(*args, cwd=ROOT, python=()):
+def started(*args, python=()):
+    """A process of its own."""
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, *python, "-m", "galley.cli", *args]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ def galley(*args, cwd=ROOT, python=()):
     [("--help", ("convert-mla", "lm-eval", "plan", "claims", "bench", "fetch")), ("--version", ("galley 0", "python 3", "torch 2"))],
 )
 def test_help_and_version_teach_without_importing_torch(words, shown):
-    done = galley(words, python=("-X", "importtime"))
+    done = started(words, python=("-X", "importtime"))
     assert done.returncode == 0
     for word in shown:
         assert word in done.stdout
@@ -45,15 +47,20 @@ def test_help_and_version_teach_without_importing_torch(words, shown):
     ],
 )
 def test_an_error_names_the_value_and_the_way_out(args, words):
-    done = galley(*args)
+    done = galley(*args, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
     assert all(word in done.stderr for word in words), done.stderr
 
 
+def test_a_process_ends_with_the_error_s_code_and_line():
+    done = started("plan", "mha2mla", "--scale", "huge")
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: --scale is 'huge'; it takes smoke")
+
+
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_plan_tells_jobs_downloads_and_the_command(scale):
-    done = galley("plan", "mha2mla", "--scale", scale)
+    done = galley("plan", "mha2mla", "--scale", scale, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     for word in ("Jobs", "Downloads", "tokens an arm", f"Run it: galley run mha2mla --scale {scale}"):
         assert word in done.stdout

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from galley import cost, usage
 from galley.cli import app
 from galley.cost import Takes
-from galley.cost_page import cpu_time, duration, gpu_time, overview, size
+from galley.cost_page import cpu_time, duration, gpu_time, overview
+from galley.disk import size
 from galley.plan import read_plan_of
 from galley.recipe import SCALES, recipe_names
 from galley.stage import stages_of

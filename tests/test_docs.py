@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import typer
 import yaml
+from in_process import galley
 
 from galley.cli import app
 from galley.tables.claims import load_claims
@@ -96,7 +97,10 @@ def scratch(tmp_path_factory):
 @pytest.mark.parametrize("command", runnable())
 def test_the_commands_run(command, scratch):
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True, check=False)
+    if command[1:3] == ("-m", "galley.cli"):
+        done = galley(*command[3:], cwd=scratch)
+    else:
+        done = subprocess.run(command, cwd=scratch, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 

@@ -47,11 +47,11 @@ def hidden(folder):
 
 def test_a_living_maker_s_parts_stay_and_a_dead_one_s_go(tmp_path, writer):
     before = hidden(tmp_path)
-    assert len(before) == 3 and holding.sweep(tmp_path) == 0 and not holding.free(tmp_path / ".a.txt.lock")
+    assert len(before) == 3 and holding.sweep(tmp_path) == 0 and not holding.free(tmp_path / ".a.txt.galley.lock")
     assert hidden(tmp_path) == before
     writer.kill()
     writer.wait()
-    assert holding.sweep(tmp_path) == 2 and holding.free(tmp_path / ".a.txt.lock")
+    assert holding.sweep(tmp_path) == 2 and holding.free(tmp_path / ".a.txt.galley.lock")
     assert hidden(tmp_path) == []
 
 
@@ -60,7 +60,7 @@ def test_the_next_write_in_a_folder_sweeps_it(tmp_path, writer):
     writer.wait()
     code = "import sys; from pathlib import Path; from galley.artifact import write_text; write_text(Path(sys.argv[1]), 'x')"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "b.txt")], check=True)
-    assert hidden(tmp_path) == [".a.txt.lock", "b.txt"]
+    assert hidden(tmp_path) == [".a.txt.galley.lock", "b.txt"]
 
 
 def test_who_waits_says_for_whom_and_goes_on_when_it_is_gone(tmp_path, writer, capsys):
@@ -68,9 +68,9 @@ def test_who_waits_says_for_whom_and_goes_on_when_it_is_gone(tmp_path, writer, c
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     with file_lock(tmp_path / "a.txt"):
         said = capsys.readouterr().err
-        assert holding.claim(tmp_path / ".a.txt.lock") is None
+        assert holding.claim(tmp_path / ".a.txt.galley.lock") is None
     assert said.count("\n") == 1 and f"process {writer.pid}" in said and "a.txt" in said and "waits" in said, said
-    assert not (tmp_path / ".a.txt.lock").exists()
+    assert not (tmp_path / ".a.txt.galley.lock").exists()
 
 
 def test_sigterm_and_ctrl_c_remove_the_parts_themselves(tmp_path):
@@ -126,21 +126,25 @@ def test_a_stage_waits_for_the_process_that_makes_its_rows(tmp_path, monkeypatch
 
     @stage()
     def nothing(job) -> None:
-        assert holding.claim(job.out / ".nothing.lock") is None, "the stage does not hold its rows"
+        assert holding.claim(job.out / ".nothing.galley.lock") is None, "the stage does not hold its rows"
 
     monkeypatch.chdir(ROOT)
     stage_commands.command(stage["nothing"])(out=tmp_path, scale="smoke")
     assert hidden(tmp_path) == []
 
 
-def test_parts_without_an_owner_go_by_age_and_downloads_that_are_resumed_never(tmp_path):
-    for name in (".old.abcdefgh.part", ".new.abcdefgh.part", "archive.zip.part"):
-        (tmp_path / name).write_text("half")
+def test_a_part_without_an_owner_is_another_s_and_an_empty_one_goes_by_age(tmp_path):
+    for name in (".old.abcdefgh.part", ".new.abcdefgh.part", ".another.abcdefgh.part"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".another.abcdefgh.part/.owner").touch()
+    (tmp_path / ".file.abcdefgh.part").write_text("half")
+    (tmp_path / "archive.zip.part").write_text("half")
     an_hour_ago = time.time() - holding.UNOWNED_S - 1
-    for name in (".old.abcdefgh.part", "archive.zip.part"):
-        os.utime(tmp_path / name, (an_hour_ago, an_hour_ago))
+    for name in hidden(tmp_path):
+        if name != ".new.abcdefgh.part":
+            os.utime(tmp_path / name, (an_hour_ago, an_hour_ago))
     assert holding.sweep(tmp_path) == 1
-    assert hidden(tmp_path) == [".new.abcdefgh.part", "archive.zip.part"]
+    assert hidden(tmp_path) == [".another.abcdefgh.part", ".file.abcdefgh.part", ".new.abcdefgh.part", "archive.zip.part"]
 
 
 def test_without_locks_of_the_file_system_nobody_waits_and_nothing_is_swept(tmp_path, monkeypatch):

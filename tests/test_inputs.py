@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 
 import pytest
@@ -12,6 +13,8 @@ CHECKS = {
     "parquet": inputs.parquet,
     "text": inputs.text,
     "object": inputs.json_object,
+    "record": inputs.json_with("a", others=("b",), kind="ours"),
+    "these alone": inputs.csv_table("a", "b", only=True),
 }
 
 
@@ -32,6 +35,8 @@ def whole(tensors=("q",), spare=0):
         ("parquet", b"PAR1....PAR1"),
         ("text", "Zürich".encode()),
         ("object", b"{}"),
+        ("record", b'{"a": 1, "kind": "ours", "b": 2}'),
+        ("these alone", b"b,a\n1,2\n"),
     ],
 )
 def test_whole_files_pass(tmp_path, check, data):
@@ -46,14 +51,14 @@ def test_whole_files_pass(tmp_path, check, data):
         ("lines", b'{"id": "1"}', "has in line 1 no field 'cases' that is a list"),
         ("lines", b'{"id": 1, "cases": []}', "has in line 1 no field 'id' that is a str"),
         ("lines", b"[]", "has in line 1 no JSON object"),
-        ("lines", b'{"id": "\xff"}', "has in line 1 no UTF-8 text: byte 8"),
+        ("lines", b'{"id": "\xff"}', "has in line 1 no UTF-8 text (byte 8 is 0xff)"),
         ("lines", b"[" * 100_000, "nested too deep"),
         ("lines", b"", "is empty"),
         ("numbers", b"a,c\nx,1\n", "has no column 'b'"),
         ("numbers", b"a,b\nx,44.50x\n", "has in row 2 '44.50x' for a b"),
         ("numbers", b"a,b\nx,nan\n", "has in row 2 'nan' for a b"),
         ("numbers", b"a,b\nx\n", "has in row 2 1 cells and in its head 2"),
-        ("numbers", "a,b".encode("utf-16"), "is no UTF-8 text"),
+        ("numbers", "a,b".encode("utf-16"), "is no UTF-8 text (byte 0 is 0xff, it seems to be UTF-16)"),
         ("tensors", whole()[:-1], "bytes where its head says"),
         ("tensors", whole(spare=3), "bytes where its head says"),
         ("tensors", whole(("p",)), "has no tensor 'q'"),
@@ -64,6 +69,11 @@ def test_whole_files_pass(tmp_path, check, data):
         ("parquet", b"PAR1......", "is no parquet file"),
         ("text", "a".encode("utf-16"), "is no UTF-8 text"),
         ("object", b"[]", "is JSON, but no object"),
+        ("record", b'{"a": 1}', "has no 'kind' that is 'ours'"),
+        ("record", b'{"a": 1, "kind": "theirs"}', "has no 'kind' that is 'ours'"),
+        ("record", b'{"kind": "ours"}', "has no 'a'"),
+        ("record", b'{"a": 1, "kind": "ours", "c": 3}', "has 'c'"),
+        ("these alone", b"a,b,c\n1,2,3\n", "has a column 'c'"),
     ],
 )
 def test_a_damaged_file_is_told_by_what_is_wrong(tmp_path, check, data, said):
@@ -86,14 +96,17 @@ def test_of_a_long_file_the_last_line_is_read_too(tmp_path, monkeypatch):
     CHECKS["lines"](tmp_path / "f")
 
 
-def test_a_folder_that_is_replaced_must_be_one_of_ours(tmp_path):
-    ours = inputs.new_folder("source.json")
-    ours(tmp_path / "new")
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match=r"holds other files, such as 'thesis\.tex', which would be lost"):
-        ours(tmp_path)
-    (tmp_path / "source.json").touch()
-    ours(tmp_path)
+@pytest.mark.parametrize("check", [inputs.file, inputs.text, inputs.json_object, inputs.either, inputs.tensors(), inputs.json_lines()])
+def test_a_pipe_is_refused_before_anybody_waits_for_it(tmp_path, check):
+    os.mkfifo(tmp_path / "f")
+    assert inputs.first_wrong([tmp_path / "f"], [check]) == (tmp_path / "f", "is a pipe, a socket or a device and no file")
+
+
+def test_one_of_several_checks_is_enough_and_the_last_one_speaks(tmp_path):
+    either = inputs.any_of(inputs.holding("a"), inputs.holding("b"))
+    assert inputs.first_wrong([tmp_path], [either])[1] == "holds no good b: it is not there"
+    (tmp_path / "a").write_text("a")
+    either(tmp_path)
 
 
 @pytest.mark.parametrize(

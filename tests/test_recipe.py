@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from galley import recipe as recipes
 from galley.artifact import GalleyError
@@ -87,10 +88,11 @@ def test_the_recipe_s_field_is_its_folder(tree):
         read_plan_of("mha2mla", "smoke", folder=tree)
 
 
-@pytest.mark.parametrize("asked", [{"seeds": -3}, {"seeds": 0}, {"seeds": MOST + 1}, {"effort": 0}, {"effort": -1}, {"effort": 10**9}])
+@pytest.mark.parametrize("asked", [{"seeds": -3}, {"seeds": 0}, {"seeds": MOST + 1}, {"effort": 0}, {"effort": -1}, {"effort": 10**9},
+                                   {"seeds": True}, {"seeds": "3"}, {"seeds": "yes"}, {"effort": 2.0}, {"effort": None}])  # fmt: skip
 def test_seeds_and_effort_have_an_end(asked):
     (name, number), *_ = asked.items()
-    with pytest.raises(GalleyError, match=f"{name} is {number}; it takes a whole number from 1 to {MOST}"):
+    with pytest.raises(GalleyError, match=f"{name} is {number!r}; it takes a whole number from 1 to {MOST}"):
         read_plan_of("mha2mla", "smoke", folder=ROOT / "recipes", **asked)
     assert read_plan_of("mha2mla", "smoke", folder=ROOT / "recipes", seeds=MOST, effort=MOST).seeds == MOST
 
@@ -101,6 +103,14 @@ def test_seeds_and_effort_have_an_end(asked):
         ("rope_fraction: 0.0625", "rope_fraction: .nan", r"rope_fraction: .*finite"),
         ("rope_fraction: 0.0625", "rope_fraction: .inf", r"rope_fraction: "),
         ("rope_fraction: 0.0625", "rope_fraction: 0.0625\n  shards: 1000000000", r"shards: .*1000"),
+        ("rope_fraction: 0.0625", 'rope_fraction: "0.0625"', r"rope_fraction: .*got '0.0625'"),
+        ("rope_fraction: 0.0625", "rope_fraction: 0.0625\n  shards: true", r"shards: .*got True"),
+        ("rope_fraction: 0.0625", "rope_fraction: 0.0625\n  shards: 1:30", r"defaults.shards is 1:30"),
+        ("rope_fraction: 0.0625", "rope_fraction: 0.0625\n  shards: 0132", r"defaults.shards is 0132"),
+        ("paper: arXiv:2502.14837", "paper: ' '", r"paper: is blank; write a text"),
+        ("paper: arXiv:2502.14837", "paper:", r"paper: .*got None"),
+        ("paper: arXiv:2502.14837", 'paper: "\\e]0;x\\a"', r"paper is .*control character U.001B"),
+        ("recipe: mha2mla", 'recipe: "mha2mla\\x9b"', r"recipe is .*control character U.009B"),
     ],
 )
 def test_no_number_of_a_plan_is_infinite_or_without_bound(old, new, words, tree):
@@ -111,3 +121,29 @@ def test_no_number_of_a_plan_is_infinite_or_without_bound(old, new, words, tree)
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(GalleyError, match=rf"recipe\.yaml:\d+: {words}"):
         read_plan_of("mha2mla", "smoke", folder=tree)
+
+
+PARTS = [
+    ("codeseq", "synthesis", {"gtg_problems": 5000}, "gtg_problems is 5000, a part of problems, of which there are 90"),
+    ("codeseq", "functions", {"limit": 60, "held_out": 60}, "held_out is 60, a part of limit, of which there are 60"),
+    ("case2code", "inputs", {"min_hidden": 24}, "min_hidden is 24, a part of cases, of which there are 24"),
+    ("mha2mla", "heldout", {"curve_windows": 33}, "curve_windows is 33, a part of windows, of which there are 32"),
+    ("mha2mla", "benchmarks", {"longbench_max_new_tokens": 240}, "longbench_max_new_tokens is 240, a part of longbench_max_length"),
+    ("unitcoder", "pipeline", {"keep": 4}, "keep is 4, a part of proposals, of which there are 3"),
+    ("fourier_attention", "longbench", {"gold_tokens": 100000}, "gold_tokens is 100000, a part of max_length"),
+    ("fourier_attention", "ruler", {"methods": ["full"], "generate": ["fourier"]}, "generate has 'fourier', which is not among methods"),
+    ("codeseq", "models", {"a b": {"kind": "hub", "repo": "a/b", "params_m": 1.0}}, r"models\.a b: .*match pattern"),
+    ("codeseq", "models", {"..": {"kind": "hub", "repo": "a/b", "params_m": 1.0}}, r"models\.\.\.: .*match pattern"),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "change", "words"), PARTS)
+def test_a_part_is_no_larger_than_its_whole_and_a_model_s_name_is_a_folder_s(name, field, change, words, tree):
+    path = tree / name / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    scale = "laptop" if field == "functions" else "smoke"
+    recipe["scales"][scale].setdefault(field, {}).update(change)
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    with pytest.raises(GalleyError, match=words) as refused:
+        read_plan_of(name, scale, folder=tree)
+    assert "\n" not in str(refused.value)

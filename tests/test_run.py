@@ -1,12 +1,9 @@
-"""What `galley run` asks of Snakemake, and what it takes for a living or a dead run."""
+"""What `galley run` asks of Snakemake, and what it gives its jobs."""
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from galley import run
@@ -50,49 +47,6 @@ def test_options_become_config_and_snakemake_s_own_words_are_joined_to_them():
     assert words(["t"], "--config", "effort=2", "missing=accept", "-F", "--jobs", "3", scale="smoke") == [
         "--cores", "all", "t", "-F", "--jobs", "3", "--config", "scale=smoke", "effort=2", "missing=accept",
     ]  # fmt: skip
-
-
-def test_what_is_snakemake():
-    assert run.is_snakemake(["/opt/env/bin/python", "/opt/env/bin/snakemake", "--cores", "1"])
-    assert run.is_snakemake(["python", "-m", "snakemake", "all"]) and run.is_snakemake(["snakemake"])
-    assert not run.is_snakemake(["vim", "notes", "snakemake"]) and not run.is_snakemake([])
-
-
-def test_a_dead_run_s_processes_are_found_by_their_mark_and_ended(tmp_path):
-    """Those that ignore SIGTERM too; another folder's stay."""
-    command = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"]
-    started = [
-        subprocess.Popen(command, env=os.environ | {run.MARK: str(folder)}, stdout=subprocess.PIPE) for folder in (tmp_path, tmp_path / "x")
-    ]
-    for process in started:
-        process.stdout.readline()
-    left, living = run.found(tmp_path)
-    assert [process.pid for process in left] == [started[0].pid] and living == []
-    run.GRACE_S, before = 0.2, run.GRACE_S
-    try:
-        run.end(left)
-    finally:
-        run.GRACE_S = before
-    assert started[0].wait() == -9 and started[1].poll() is None
-    assert psutil.Process().pid not in {process.pid for process in left}
-    started[1].kill()
-    started[1].wait()
-
-
-def test_tidying_takes_what_nobody_owns_and_no_result(tmp_path, monkeypatch):
-    monkeypatch.setenv("GALLEY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path / "tmp"))
-    dead = [
-        "results/a/.x.csv.abcdefgh.part/.owner", "results/a/.x.lock", "logs/a/x.log.progress", "logs/a/x.log.progress.12",
-        "cache/s/.y.zip.abcdefgh.part/.owner", "tmp/galley-run-abcdefgh/.owner", ".snakemake/shell_tmp.abc/script.sh",
-    ]  # fmt: skip
-    kept = ["results/a/x.csv", "results/a/state/1/u.json", "logs/a/x.log", "cache/s/y.zip", "cache/s/z.zip.part", "tmp/another/file"]
-    for name in (*dead, *kept):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert run.tidy(tmp_path) == 3
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
-    assert not any(p.name.endswith(".part") and p.is_dir() for p in tmp_path.rglob("*")) and not list((tmp_path / ".snakemake").iterdir())
 
 
 def test_a_run_s_jobs_get_a_temporary_folder_that_goes_with_it(tmp_path, monkeypatch):

@@ -1,10 +1,11 @@
+import functools
 import json
 from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 
+from galley.declared import read_yaml
 from galley.recipe import recipe_names
 from galley.schema import schemas, write_schemas
 
@@ -18,12 +19,15 @@ FILES = {
 }
 
 
+made_once = functools.cache(schemas)
+
+
 def validator(name):
-    return jsonschema.Draft202012Validator(schemas()[name])
+    return jsonschema.Draft202012Validator(made_once()[name])
 
 
 def document(name):
-    return yaml.safe_load((ROOT / FILES[name]).read_text(encoding="utf-8"))
+    return read_yaml(ROOT / FILES[name], what="declaration", home=FILES[name]).data
 
 
 def test_the_committed_schemas_are_those_of_the_models(tmp_path):
@@ -35,7 +39,7 @@ def test_the_committed_schemas_are_those_of_the_models(tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_project_s_own_files_satisfy_their_schema(name):
-    jsonschema.Draft202012Validator.check_schema(schemas()[name])
+    jsonschema.Draft202012Validator.check_schema(made_once()[name])
     faults = [f"{list(e.absolute_path)}: {e.message}" for e in validator(name).iter_errors(document(name))]
     assert faults == []
 

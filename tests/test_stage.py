@@ -124,7 +124,8 @@ def test_a_command_takes_the_stage_s_options_and_the_plan_s(monkeypatch, tmp_pat
     app = typer.Typer()
     app.command("tune")(stage_commands.command(stages["tune"]))
     (tmp_path / "config.json").write_text("{}")
-    words = ["--model", "scratch-600k", "--shard", "1", "--scale", "smoke", "--seeds", "5", "--base", str(tmp_path), "--out", str(tmp_path)]
+    words = ["--model", "scratch-600k", "--shard", "1", "--scale", "smoke", "--seeds", "5", "--base", str(tmp_path)]
+    words += ["--out", str(tmp_path.with_name("out"))]
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert seen == [("scratch-600k", "tune-1", 5, "smoke", tmp_path)]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from galley.disk import no_room, size
-from galley.holding import held, private, sweep
+from galley.holding import held, lock_of, private, sweep
 from galley.redact import for_a_reader
 
 P = ParamSpec("P")
@@ -140,7 +140,7 @@ def write_json(path: Path, value: Any) -> None:
 def file_lock(path: Path) -> Iterator[None]:
     """Hold a lock beside `path` while it is worked on, so that two jobs never are at once; the second says that it waits."""
     path = Path(path)
-    with held(path.with_name(f".{path.name}.lock"), what=str(path)):
+    with held(lock_of(path), what=str(path)):
         yield
 
 
@@ -155,7 +155,7 @@ def sole(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-NO_RESULT = ("progress", "holding", "disk", "inputs", "redact", "secret_forms")  # the modules that change no result
+NO_RESULT = ("progress", "holding", "disk", "inputs", "outputs", "redact", "secret_forms")  # the modules that change no result
 
 
 def code_digest(module: str) -> str:

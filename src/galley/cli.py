@@ -36,6 +36,7 @@ from galley.recipe import SCALES, recipe_names
 from galley.redact import guard_streams
 from galley.run import WithWords, run
 from galley.sandbox import commands as sandbox_commands
+from galley.seen import say
 from galley.stage import stages_of
 
 app = typer.Typer(
@@ -81,7 +82,7 @@ def _options(
 @sole
 def convert_mla(
     model: Annotated[str, typer.Option(help="a Hugging Face directory or hub id", callback=model_folder_or_name())],
-    out: Annotated[Path, typer.Option(help="where the converted directory goes", callback=replaced("config.json", "manifest.json"))],
+    out: Annotated[Path, typer.Option(help="where the converted directory goes", callback=replaced())],
     d_kv: Annotated[int | None, number(1, 65536, help="latent width per KV head; omit for partial RoPE only")] = None,
     rope_strategy: Annotated[
         str, typer.Option(help="high, low, uniform or 2-norm", callback=one_of("high", "low", "uniform", "2-norm"))
@@ -108,7 +109,7 @@ def convert_mla(
     """Convert a Llama-type model of your own to multi-head latent attention."""
     from galley.papers.mha2mla.own_model import convert_own_model
 
-    typer.echo(
+    say(
         convert_own_model(
             model, out=out, d_kv=d_kv, strategy=rope_strategy, r=rope_pairs, svd=svd, balance=balance, expand_gqa=expand_gqa,
             calibration=calibration, dtype=dtype, revision=revision, positions=positions,
@@ -141,10 +142,10 @@ def plan(
     from galley.cost_page import describe, overview
 
     if recipe == "all":
-        typer.echo(overview(recipe_names(RECIPES), [scale] if scale else SCALES, recipes=RECIPES, seeds=seeds, effort=effort))
+        say(overview(recipe_names(RECIPES), [scale] if scale else SCALES, recipes=RECIPES, seeds=seeds, effort=effort))
         return
     resolved = read_plan_of(recipe, scale or "laptop", folder=RECIPES, seeds=seeds, effort=effort)
-    typer.echo(describe(resolved, stages_of(recipe), scale=scale or "laptop", recipes=RECIPES, seeds=seeds, effort=effort))
+    say(describe(resolved, stages_of(recipe), scale=scale or "laptop", recipes=RECIPES, seeds=seeds, effort=effort))
 
 
 @app.command(epilog="Example:  galley pin mha2mla --scale paper")
@@ -157,7 +158,7 @@ def pin(recipe: RecipeArgument, scale: ScaleOption = "paper") -> None:
 
     models, data = repositories(read_plan_of(recipe, scale, folder=RECIPES), stages_of(recipe), recipes=RECIPES)
     for line in pin_repos(models, data, recipes=RECIPES, today=datetime.date.today()):
-        typer.echo(line)
+        say(line)
 
 
 def spread(argv: list[str]) -> list[str]:

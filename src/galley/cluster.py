@@ -9,15 +9,57 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 KEYS = "SNAKEMAKE_STORAGE_S3_ACCESS_KEY and SNAKEMAKE_STORAGE_S3_SECRET_KEY"
+NAME_OF = dict(zip(("aws_access_key_id", "aws_secret_access_key"), KEYS.split(" and "), strict=True))
+SETTINGS = ("endpoint_url", "region", "access_key", "secret_key", "token")
+PROFILE = ("--profile", "--workflow-profile")  # what can name a storage without a word of it
 WITHOUT = "see docs/cluster.md; the jobs alone, without a bucket, are shown by a dry run without --profile"
 PATIENCE_S = 10
+
+
+def settings_fault(words: Sequence[str]) -> str | None:
+    """Return why Snakemake cannot make its S3 storage from a command line, its profile and the environment; None where it can.
+
+    It makes it before it reads the Snakefile, and what is wrong then is a traceback. Nothing is sent.
+    """
+    if not (any(word.startswith((*PROFILE, "--default-storage-provider")) for word in words) or os.environ.get("SNAKEMAKE_PROFILE")):
+        return None
+    from snakemake.cli import parse_args
+    from snakemake_interface_storage_plugins.registry import StoragePluginRegistry
+
+    with contextlib.redirect_stderr(io.StringIO()):  # it says again which profiles it reads
+        _, asked = parse_args(list(words))
+    if asked.default_storage_provider != "s3" or not StoragePluginRegistry().is_installed("s3"):
+        return None
+    settings = StoragePluginRegistry().get_plugin("s3").get_settings(asked).get_settings() or SimpleNamespace(**dict.fromkeys(SETTINGS))
+    return _unusable(settings)
+
+
+def _unusable(settings: Any) -> str | None:
+    import boto3
+    from botocore.exceptions import BotoCoreError, PartialCredentialsError
+
+    endpoint = settings.endpoint_url
+    if endpoint is not None and not (urlsplit(endpoint).scheme in ("http", "https") and urlsplit(endpoint).hostname):
+        shown = repr(endpoint.rpartition("@")[2])  # what stands before it may be a password
+        return f"storage-s3-endpoint-url is {shown}, which is no address; it takes https://HOST or http://HOST:PORT; {WITHOUT}"
+    keys = {"aws_access_key_id": settings.access_key, "aws_secret_access_key": settings.secret_key, "aws_session_token": settings.token}
+    try:
+        boto3.Session().client("s3", endpoint_url=endpoint, region_name=settings.region, **keys)
+    except PartialCredentialsError as error:
+        missing = error.kwargs["cred_var"]
+        return f"of the bucket's two keys one is missing, {NAME_OF.get(missing, missing)}: export both of {KEYS}; {WITHOUT}"
+    except (BotoCoreError, ValueError) as error:
+        return f"the bucket's settings cannot be used ({error}): check the lines storage-s3-... of the profile, and {KEYS}; {WITHOUT}"
+    return None
 
 
 def bucket_fault(settings: Any, prefix: str) -> str | None:

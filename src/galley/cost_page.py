@@ -12,6 +12,7 @@ from pathlib import Path
 from galley import cost
 from galley.cost import Takes
 from galley.data.sources import Source, load_sources
+from galley.disk import size
 from galley.plan import Plan, read_plan_of
 from galley.stage import Stages, stages_of
 
@@ -138,9 +139,3 @@ def gpu_time(hours: float) -> str:
     if not hours:
         return ""
     return "< 0.1" if hours < 0.05 else f"{hours:.1f}" if hours < 9.95 else f"{hours:,.0f}"
-
-
-def size(n: float) -> str:
-    """Return a number of bytes as people read it, in powers of ten."""
-    unit, scale = next(((u, s) for u, s in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if n >= s), ("kB", 1e3))
-    return f"{n / scale:.1f} {unit}" if n else "nothing"

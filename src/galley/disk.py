@@ -1,4 +1,4 @@
-"""A full disk: how libraries say it, and what a user reads of it.
+"""Room on a disk: how libraries say that there is none, what a user reads of it, and how sizes read.
 
 Source: ours.
 """
@@ -30,6 +30,7 @@ def full(error: BaseException) -> str:
     return f"the disk is full ({where or ' '.join(str(error).split())[:200]}); make room there, then run the same command again"
 
 
-def size(count: int) -> str:
-    """Return a number of bytes in words."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+def size(count: float) -> str:
+    """Return a number of bytes as people read it, in powers of ten."""
+    unit, scale = next(((u, s) for u, s in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)) if count >= s), ("kB", 1e3))
+    return f"{count / scale:.1f} {unit}" if count else "nothing"

@@ -2,6 +2,8 @@
 
 An flock ends with its process, however that ends; a process id in a file may be another process's by then. A lock is a small file that
 says whose it is, and that goes when it is free. On a file system without flock (some cluster disks) nobody waits and nothing is swept.
+What is swept is known by its name: a lock ends in `.galley.lock`, a part is a folder that holds a file `.galley.owner`. Other programs'
+files, hidden or not, have neither.
 
 Source: ours; flock(2).
 """
@@ -21,11 +23,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-OWNER = ".owner"  # in a private folder: the file whose lock says that its maker lives
+OWNER = ".galley.owner"  # in a private folder: the file whose lock says that its maker lives
+LOCK = ".galley.lock"  # how a lock's name ends
 EVERY = 0.1  # seconds between two looks at a lock that another process holds
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF)
-UNOWNED_S = 3600.0  # a part without an owner file is a leftover when it is older
+UNOWNED_S = 3600.0  # an empty part is of a process that died before it put its owner file there, when it is older
 PART = re.compile(r"^\..+\.[A-Za-z0-9_]+\.part$")  # a download that is resumed, `name.part`, is none
+
+
+def lock_of(path: Path) -> Path:
+    """Return the lock file of a path, hidden beside it."""
+    return path.with_name(f".{path.name}{LOCK}")
 
 
 def claim(path: Path) -> int | None:
@@ -106,23 +114,17 @@ def sweep(folder: Path, *, names: re.Pattern[str] = PART) -> int:
 
 
 def removed(part: Path) -> bool:
-    """Remove a part if its maker is gone, by the operating system's word; return whether it was.
-
-    One without an owner file (another version's, or of a process that died as it began) goes when it is an hour old.
-    """
+    """Remove a part if it is one and its maker is gone, by the operating system's word; return whether it was."""
     try:
         handle = os.open(part / OWNER, os.O_RDWR)
-    except (FileNotFoundError, NotADirectoryError):
-        gone = _age(part) > UNOWNED_S
-        if gone:
-            _remove(part)
-        return gone
+    except FileNotFoundError:
+        return _age(part) > UNOWNED_S and _emptied(part)
     except OSError:
         return False
     try:
         gone = _locked(handle, without=False)
         if gone:  # under its lock: a maker that has not locked it yet finds it held, or gone, and takes another
-            _remove(part)
+            shutil.rmtree(part, ignore_errors=True)
         return gone
     finally:
         os.close(handle)
@@ -143,12 +145,12 @@ def free(lock: Path) -> bool:
         os.close(handle)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+def _emptied(folder: Path) -> bool:
+    """Remove a folder if there is nothing in it; return whether it was."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        return True
+    return False
 
 
 def _age(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""What a path of the command line must be, looked at before any work: there, readable, of its kind, whole; or a place to write to.
+"""What a path of the command line that is read must be, looked at before any work: there, readable, of its kind, whole.
 
 A check takes a path and raises ValueError (or OSError) that says what is wrong with it, to be read after "PATH, which". Light on
 purpose: no check imports more than the standard library.
@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,11 +35,13 @@ def folder(path: Path) -> None:
 
 
 def file(path: Path) -> None:
-    """Refuse what is no file that can be read, and one of 0 bytes."""
+    """Refuse what is no regular file that can be read, and one of 0 bytes."""
     if not path.exists():
         raise ValueError("is not there")
     if path.is_dir():
         raise ValueError("is a folder and no file")
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for who writes into it
+        raise ValueError("is a pipe, a socket or a device and no file")
     with path.open("rb") as handle:
         if not handle.read(1):
             raise ValueError("is empty")
@@ -78,6 +81,36 @@ def json_object(path: Path) -> None:
     file(path)
     if not isinstance(_json(path.read_bytes()), dict):
         raise ValueError("is JSON, but no object")
+
+
+def json_with(*keys: str, others: Sequence[str] | None = None, **values: str) -> Check:
+    """Return a check that a file is a JSON object with these keys, these values, and where `others` are given, of the rest only those."""
+
+    def object_with(path: Path) -> None:
+        json_object(path)
+        found = _json(path.read_bytes())
+        for key in (*keys, *values):
+            if key not in found or (key in values and found[key] != values[key]):
+                raise ValueError(f"has no {key!r}" + (f" that is {values[key]!r}" if key in values else ""))
+        more = [key for key in found if others is not None and key not in (*keys, *values, *others)]
+        if more:
+            raise ValueError(f"has {more[0]!r}")
+
+    return object_with
+
+
+def any_of(*checks: Check) -> Check:
+    """Return a check that one of some passes; what the last says is said."""
+
+    def passes(path: Path) -> None:
+        for check in checks[:-1]:
+            try:
+                return check(path)
+            except (OSError, ValueError):
+                continue
+        return checks[-1](path)
+
+    return passes
 
 
 def sources(path: Path) -> None:
@@ -133,11 +166,18 @@ def _json(raw: bytes, *, where: str = "is ") -> Any:
     try:
         return json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where}no UTF-8 text: byte {error.start}") from None
+        raise ValueError(f"{where}{no_text(error)}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}no JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
         raise ValueError(f"{where}JSON that is nested too deep") from None
+
+
+def no_text(error: UnicodeDecodeError) -> str:
+    """Return what is wrong with bytes that were to be UTF-8, to be read after "is"."""
+    raw = error.object
+    seems = ", it seems to be UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+    return f"no UTF-8 text (byte {error.start} is {raw[error.start]:#04x}{seems})"
 
 
 def text(path: Path) -> None:
@@ -146,10 +186,14 @@ def text(path: Path) -> None:
         json_lines(text=str)(path)
         return
     file(path)
+    _decoded(path)
+
+
+def _decoded(path: Path) -> str:
     try:
-        path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"is no UTF-8 text: byte {error.start}") from None
+        raise ValueError(f"is {no_text(error)}") from None
 
 
 def parquet(path: Path) -> None:
@@ -162,20 +206,21 @@ def parquet(path: Path) -> None:
             raise ValueError("is no parquet file, or is cut off")
 
 
-def csv_table(*columns: str, number: str | None = None) -> Check:
-    """Return a check of a csv: at least these columns, one of them all numbers, and no row longer or shorter than its head."""
+def csv_table(*columns: str, number: str | None = None, only: bool = False) -> Check:
+    """Return a check of a csv: at least these columns (`only`: no others), one all numbers, no row longer or shorter than its head."""
 
     def table(path: Path) -> None:
         file(path)
         try:
-            rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline=""), strict=True))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"is no UTF-8 text: byte {error.start}") from None
+            rows = list(csv.reader(io.StringIO(_decoded(path), newline=""), strict=True))
         except csv.Error as error:
             raise ValueError(f"is no csv: {error}") from None
         missing = [name for name in columns if name not in (rows[0] if rows else [])]
         if missing:
             raise ValueError(f"has no column {missing[0]!r}")
+        more = [name for name in rows[0] if only and name not in columns]
+        if more:
+            raise ValueError(f"has a column {more[0]!r}")
         uneven = next((number for number, row in enumerate(rows, start=1) if row and len(row) != len(rows[0])), None)
         if uneven is not None:
             raise ValueError(f"has in row {uneven} {len(rows[uneven - 1])} cells and in its head {len(rows[0])}")
@@ -216,44 +261,6 @@ def tensors(*names: str) -> Check:
             raise ValueError(f"has {size} bytes where its head says {8 + length + max(ends.values(), default=0)}")
 
     return whole
-
-
-def new_file(path: Path) -> None:
-    """Refuse a place where no file can be written."""
-    if path.is_dir():
-        raise ValueError("is a folder and no file")
-    if path.exists() and not _may(path, os.W_OK):
-        raise ValueError("may not be written")
-    _place(path.absolute().parent)
-
-
-def new_folder(*marks: str) -> Check:
-    """Return a check that a folder can be filled; with marks, what is there is replaced, so it must have one of them or be empty."""
-
-    def fillable(path: Path) -> None:
-        if path.exists() and not path.is_dir():
-            raise ValueError("is a file and no folder")
-        _place(path.absolute())
-        if marks and path.is_dir():
-            names = [one.name for one in path.iterdir() if not one.name.startswith(".snakemake")]
-            if names and not set(marks) & set(names):
-                raise ValueError(f"holds other files, such as {sorted(names)[0]!r}, which would be lost")
-
-    return fillable
-
-
-def _place(path: Path) -> None:
-    """Refuse a folder in which nothing can be made: the nearest that exists above it decides."""
-    while not os.path.lexists(path):
-        path = path.parent
-    if not path.is_dir():
-        raise ValueError(f"lies under {str(path)!r}, which is no folder")
-    if not _may(path, os.W_OK | os.X_OK):
-        raise ValueError(f"lies under {str(path)!r}, which may not be written")
-
-
-def _may(path: Path, what: int) -> bool:
-    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
 
 
 def said(error: Exception) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 GOES_ON = "interrupted; the same command goes on from what is finished"
+_TOLD = threading.Event()
+STOPPING = threading.Event()  # this process was told to end: what its jobs and its libraries say of that from then on is no news
 
 
 @contextlib.contextmanager
@@ -44,12 +46,20 @@ def ending() -> Iterator[None]:
     except KeyboardInterrupt:
         caught.append(signal.SIGINT)
     except SystemExit as end:
-        if end.code != 128 + signal.SIGINT:  # what typer makes of a KeyboardInterrupt
+        told = next((number for number in ours if end.code == 128 + number), None)  # by typer, of a KeyboardInterrupt, or by galley.run
+        if told is None:
             raise
-        caught.append(signal.SIGINT)
+        caught.append(told)
     if caught:
-        say(GOES_ON)
+        tell_once()
         raise SystemExit(128 + caught[0]) from None
+
+
+def tell_once() -> None:
+    """Say that the same command goes on, in one line however often the process is told to end."""
+    if not _TOLD.is_set():
+        _TOLD.set()
+        say(GOES_ON)
 
 
 def say(line: str) -> None:

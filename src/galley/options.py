@@ -8,22 +8,23 @@ Source: ours.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from galley import inputs
+from galley import inputs, outputs
 from galley.artifact import GalleyError
 from galley.recipe import DEVICES, MISSING, MOST, SCALES, known_recipe, recipe_names
 
 RECIPES, SOURCES = Path("recipes"), Path("results/sources")
 READ = ("file", "folder", "either", "model")  # kinds of what is read
-MADE_ANEW = ("new file", "folder made anew")  # kinds of places whose earlier content goes
+WRITTEN = ("new file", "folder made anew", "new folder")  # kinds of places to write; the last keeps what it holds
 MODEL_TAKES = "a Hugging Face directory, such as `galley prepare-model` leaves"
-MODEL_MARKS = ("config.json", "manifest.json", "losses.csv")  # of a model's directory that a command made
 
 
 def told(param: Any, context: Any = None) -> str:
@@ -48,8 +49,11 @@ def shown(value: Any) -> str:
     return text if plain and text.isprintable() else repr(text)
 
 
-def checked(kind: str, takes: str, wrong: Callable[[Any], str | None], example: str = "") -> Callable[..., Any]:
-    """Return a callback for a value of which `wrong` says what is wrong, as in "X is VALUE, which ..."; None where nothing is."""
+def checked(kind: str, takes: str, wrong: Callable[[Any], str | None], example: str = "", *, open: bool = False) -> Callable[..., Any]:
+    """Return a callback for a value of which `wrong` says what is wrong, as in "X is VALUE, which ..."; None where nothing is.
+
+    `open`: a folder that is read, and to which the command itself may add.
+    """
 
     def callback(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
         many = isinstance(value, list | tuple)
@@ -57,29 +61,33 @@ def checked(kind: str, takes: str, wrong: Callable[[Any], str | None], example: 
             fault = None if one is None else wrong(one)
             if fault is not None:
                 raise refused(param, one, context=context, wrong=fault)
-        _apart(context, param, value, kind=kind)
+        if kind in (*READ, *WRITTEN) and not open:
+            _apart(context, param, value)
         return value
 
     callback.kind, callback.takes, callback.example = kind, takes, example  # type: ignore[attr-defined]
     return callback
 
 
-def _apart(context: typer.Context, param: typer.CallbackParam, value: Any, *, kind: str) -> None:
-    """Refuse a place to write that is, or holds, one of the inputs: what is read would be replaced by what is made of it."""
+def _apart(context: typer.Context, param: Any, value: Any) -> None:
+    """Refuse a place to write that is, lies in or holds what the same command reads, or writes elsewhere.
+
+    A folder that files are added to may hold what is read.
+    """
     seen = context.meta.setdefault(f"{__name__}.paths", [])
-    for one in value if isinstance(value, list | tuple) else [value]:
-        if one is None or kind not in (*READ, *MADE_ANEW):
-            continue
-        mine = (param, kind, Path(one))
-        for other in seen:
-            made, read = (mine, other) if kind in MADE_ANEW else (other, mine)
-            if made[1] in MADE_ANEW and read[1] not in MADE_ANEW and read[2].resolve().is_relative_to(made[2].resolve()):
-                raise GalleyError(f"{told(made[0])} is {made[2]}, which would replace {told(read[0])} ({read[2]}); name another place")
-        seen.append(mine)
+    given = [one for one in (value if isinstance(value, list | tuple) else [value]) if one is not None]
+    mine = [(param, Path(one)) for one in given if param.callback.kind in WRITTEN or Path(one).exists()]
+    for one, other in itertools.product(mine, seen):
+        for (made, place), (against, path) in ((one, other), (other, one)):
+            kind, how = made.callback.kind, outputs.overlap(place, path)
+            held = how == "holds" and kind == "new folder" and against.callback.kind in READ
+            if kind in WRITTEN and how and not held:
+                raise GalleyError(f"{told(made, context)} is {place}, which {how} {told(against, context)} ({path}); name another place")
+    seen += mine
 
 
-def path(kind: str, takes: str, *checks: inputs.Check, example: str = "") -> Callable[..., Any]:
-    """Return a callback for a path that must pass checks; `kind` is file, folder, either, new file or new folder.
+def path(kind: str, takes: str, *checks: inputs.Check, example: str = "", open: bool = False) -> Callable[..., Any]:
+    """Return a callback for a path that must pass checks; `kind` is file, folder, either, new file, new folder or folder made anew.
 
     `example` is what a stage's help shows, of {results} (results/<scale>/<recipe>), {recipe} and {out}.
     """
@@ -88,12 +96,12 @@ def path(kind: str, takes: str, *checks: inputs.Check, example: str = "") -> Cal
         found = inputs.first_wrong([value], checks)
         return found and found[1]
 
-    return checked(kind, takes, wrong, example)
+    return checked(kind, takes, wrong, example, open=open)
 
 
-def folder(takes: str, check: inputs.Check = inputs.folder, *, example: str = "") -> Callable[..., Any]:
-    """Return a callback for a folder that is there."""
-    return path("folder", takes, check, example=example)
+def folder(takes: str, check: inputs.Check = inputs.folder, *, example: str = "", open: bool = False) -> Callable[..., Any]:
+    """Return a callback for a folder that is there; `open`: in which the command may write."""
+    return path("folder", takes, check, example=example, open=open)
 
 
 def file(takes: str, check: inputs.Check = inputs.file, *, example: str = "") -> Callable[..., Any]:
@@ -106,19 +114,26 @@ def there(takes: str = "what an earlier stage left") -> Callable[..., Any]:
     return path("either", takes, inputs.either)
 
 
-def new_file(takes: str = "a file to write, in a folder that may be written") -> Callable[..., Any]:
-    """Return a callback for a file to write."""
-    return path("new file", takes, inputs.new_file)
+def new_file(*marks: inputs.Check) -> Callable[..., Any]:
+    """Return a callback for a file to write; one that is there must pass a mark of those that the command writes."""
+    takes = "a new file, or one that this command wrote: give a new name, or remove what is there first"
+    return path("new file", takes, outputs.new_file(inputs.each(*marks)))
+
+
+def new_csv(*columns: str, only: bool = False) -> Callable[..., Any]:
+    """Return a callback for a csv to write, known by these columns; `only`: it has no others."""
+    return new_file(inputs.csv_table(*columns, only=only))
 
 
 def new_folder() -> Callable[..., Any]:
     """Return a callback for a folder to add files to."""
-    return path("new folder", "a new folder, or one to add to, where files may be written", inputs.new_folder())
+    return path("new folder", "a new folder, or one to add to, where files may be written", outputs.added_to)
 
 
-def replaced(*marks: str) -> Callable[..., Any]:
-    """Return a callback for a folder that a command makes anew: absent, empty, or one that it made before, known by its marks."""
-    return path("folder made anew", "a new or an empty folder, or one that this command made before", inputs.new_folder(*marks))
+def replaced(mark: inputs.Check | None = None, *, names: Sequence[str] = ()) -> Callable[..., Any]:
+    """Return a callback for a folder that a command makes anew: absent, empty, or one that it made before, known by its mark."""
+    takes = "a new or an empty folder" + (", or one that this command made before" if mark else "")
+    return path("folder made anew", takes, outputs.made_anew(mark, names=names))
 
 
 def one_of(*values: str) -> Callable[..., Any]:
@@ -162,11 +177,16 @@ def model_folder() -> Callable[..., Any]:
     return folder(MODEL_TAKES, inputs.model)
 
 
+def made_by(stage: str) -> inputs.Check:
+    """Return a check of a model's directory that a command made, by its manifest."""
+    return inputs.holding("manifest.json", check=inputs.json_with(stage=stage))
+
+
 def model_folder_or_name() -> Callable[..., Any]:
     """Return a callback for a model that is a directory here, or one of the hub."""
 
     def wrong(value: str) -> str | None:
-        if Path(value).exists() or value.count("/") != 1 or value.startswith((".", "/", "~")):
+        if os.path.lexists(value) or value.count("/") != 1 or value.startswith((".", "/", "~")):
             found = inputs.first_wrong([Path(value)], [inputs.model])
             return found and found[1]
         return None
@@ -205,7 +225,8 @@ MirrorOption = Annotated[
     Path | None,
     typer.Option(envvar="GALLEY_MIRROR", help="folder with local copies of sources", callback=MIRROR),
 ]
-RecordOption = Annotated[Path | None, typer.Option(help="also write a digest of what the folder holds to this file", callback=new_file())]
+RECORD = "also write a digest of what the folder holds to this file"
+RecordOption = Annotated[Path | None, typer.Option(help=RECORD, callback=new_file(inputs.json_with("sha256", others=())))]
 MissingOption = Annotated[
     str,
     typer.Option(help="stop where a source is out of reach, or accept to go on without it: another experiment", callback=one_of(*MISSING)),
@@ -215,8 +236,6 @@ ModelOption = Annotated[str, typer.Option(help="the model's name in the recipe's
 BaseOption = Annotated[Path, typer.Option(help="directory of that model, as `galley prepare-model` leaves it", callback=model_folder())]
 SourcesOption = Annotated[Path, typer.Option(help="folder with the fetched sources", callback=fetched_sources())]
 OutFolderOption = Annotated[Path, typer.Option(help="folder that the stage adds its files to", callback=new_folder())]
-OutFileOption = Annotated[Path, typer.Option(help="file to write", callback=new_file())]
-OutModelOption = Annotated[Path, typer.Option(help="where the model's directory goes", callback=replaced(*MODEL_MARKS))]
 ShardOption = Annotated[int, number(0, 9999, help="which of the stage's shares of the work to do")]
 WorkersOption = Annotated[int, number(1, 1024, help="sandbox runners side by side")]
 UnsafeOption = Annotated[bool, typer.Option("--unsafe", help="run programs without isolation; said in every row")]

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from galley.artifact import GalleyError
 from galley.data.revisions import Pin, read_pins
-from galley.models.spec import Model
+from galley.models.spec import Model, ModelName
 from galley.recipe import EFFORT, MOST, HowMany, Strict, known_recipe, load_plan, marked, plan_module
 from galley.stage import stages_of
 
@@ -23,7 +23,7 @@ from galley.stage import stages_of
 class Plan(Strict):
     """One scale of a recipe, resolved; a paper's own plan adds its fields."""
 
-    models: dict[str, Model] = Field(default_factory=dict)
+    models: dict[ModelName, Model] = Field(default_factory=dict)
     seeds: HowMany = Field(default=1, ge=1, le=MOST)
     shards: HowMany = Field(default=1, ge=1, le=MOST, description="jobs over which a stage's work is spread")
     data_seed: int = 0
@@ -53,8 +53,9 @@ def read_plan_of(recipe: str, scale: str, *, folder: Path = Path("recipes"), see
 
 def _asked(**numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and not (isinstance(number, int) and 1 <= number <= MOST):
-            raise GalleyError(f"{name} is {number!r}; it takes a whole number from 1 to {MOST}")
+        if (number is None and name == "seeds") or (type(number) is int and 1 <= number <= MOST):  # True is an int to isinstance
+            continue
+        raise GalleyError(f"{name} is {number!r}; it takes a whole number from 1 to {MOST}")
 
 
 def read_plan(path: Path, scale: str, *, model: type[P], seeds: int | None = None, effort: int = 1, name: str | None = None) -> P:

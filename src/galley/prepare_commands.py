@@ -13,23 +13,36 @@ import typer
 
 from galley import inputs, usage
 from galley.artifact import GalleyError, sha256_tree, sole, write_json
+from galley.data.fetched import KEPT
 from galley.options import (
     RECIPES,
+    RECORD,
     SOURCES,
     MirrorOption,
     MissingOption,
-    OutModelOption,
     RecipeOption,
     RecordOption,
     ScaleOption,
     a_recipe,
     corpus_of,
     folder,
+    made_by,
+    new_file,
     replaced,
 )
 from galley.plan import read_plan_of
+from galley.seen import say
 
 app = typer.Typer(rich_markup_mode=None)
+FETCHED = replaced(inputs.holding("source.json", check=inputs.json_with("status", "source")))
+FETCHED_RECORD = new_file(inputs.json_with("status", "source", others=KEPT))
+CORPUS = replaced(
+    inputs.holding("corpus.json", check=inputs.json_with("seed", "splits")),
+    names=("corpus.json", "train.jsonl", "calibration.jsonl", "heldout.jsonl"),
+)
+HUB_S = inputs.holding(".cache/huggingface", check=inputs.folder)  # which its downloads leave, and no manifest
+PREPARED = replaced(inputs.any_of(HUB_S, made_by("prepare-model")))
+OUT_MODEL = "where the model's directory goes"
 TEXT = folder("a fetched source with text, such as results/sources/shakespeare", inputs.plays)
 
 
@@ -57,16 +70,16 @@ def a_source(name: str) -> str:
 @sole
 def fetch(
     source: Annotated[str, typer.Argument(help="an id in recipes/sources.yaml", callback=a_source)],
-    out: Annotated[Path, typer.Option(help="folder to fill", callback=replaced("source.json"))],
+    out: Annotated[Path, typer.Option(help="folder to fill", callback=FETCHED)],
     mirror: MirrorOption = None,
     optional: Annotated[bool, typer.Option(help="record an absent source instead of failing")] = False,
-    record: RecordOption = None,
+    record: Annotated[Path | None, typer.Option(help=RECORD, callback=FETCHED_RECORD)] = None,
 ) -> None:
     """Fetch a source from the first origin that answers, checked against its sha256."""
     from galley.data.fetched import fetch_source
 
     found = fetch_source(source, out=out, recipes=RECIPES, mirror=mirror, optional=optional, beside=record)
-    typer.echo(usage.fetched(found, out))
+    say(usage.fetched(found, out))
 
 
 @app.command(
@@ -74,7 +87,7 @@ def fetch(
 )
 @sole
 def prepare_corpus(
-    out: Annotated[Path, typer.Argument(help="folder to fill", callback=replaced("corpus.json", "train.jsonl"))],
+    out: Annotated[Path, typer.Argument(help="folder to fill", callback=CORPUS)],
     recipe: RecipeOption,
     scale: ScaleOption = "laptop",
     shakespeare: Annotated[
@@ -108,7 +121,7 @@ def prepare_corpus(
 def train_scratch(
     model: Annotated[str, typer.Argument(help="a model of the recipe that is trained from scratch")],
     corpus: Annotated[Path, corpus_of("train")],
-    out: OutModelOption,
+    out: Annotated[Path, typer.Option(help=OUT_MODEL, callback=replaced(made_by("train-scratch")))],
     recipe: RecipeOption,
     scale: ScaleOption = "smoke",
     record: RecordOption = None,
@@ -128,7 +141,7 @@ def train_scratch(
 @sole
 def prepare_model(
     model: Annotated[str, typer.Argument(help="a model of the recipe, or a GGUF source of recipes/sources.yaml such as gemma-3-270m")],
-    out: OutModelOption,
+    out: Annotated[Path, typer.Option(help=OUT_MODEL, callback=PREPARED)],
     recipe: Annotated[
         str | None, typer.Option(help="the recipe whose plan has the model; not needed for a GGUF source", callback=a_recipe)
     ] = None,

@@ -17,10 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from galley.artifact import GalleyError, digest
-from galley.declared import Loc, checked, read_yaml, refusal
+from galley.declared import NOT_BLANK, ONE_LINE, Loc, checked, read_yaml, refusal
+from galley.seen import visible
 
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
@@ -32,10 +33,23 @@ SAID = "GALLEY_SAID"  # the variable that holds what was said of unfinished reci
 GO_HOME = "go to the project's folder, the one with Snakefile and recipes/ (cd galley), and run the command there"
 
 
-class Strict(BaseModel):
-    """A model that refuses unknown keys, infinity and NaN, and cannot change."""
+Text = Annotated[str, Field(pattern=NOT_BLANK)]
+Name = Annotated[str, Field(pattern=ONE_LINE)]  # of a method, a metric, a repository: what stands in cells, paths and lines
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+def _whole(value: Any) -> Any:
+    if type(value) in (bool, float):
+        raise ValueError("one of several whole numbers is written without a point")
+    return value
+
+
+WHOLE = BeforeValidator(_whole)  # of a choice of numbers, to which 2.0 is 2
+
+
+class Strict(BaseModel):
+    """A model that refuses unknown keys, values of another type ("3", 3.0 or true for 3), infinity and NaN, and cannot change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,13 @@ def marked(model: type[BaseModel], mark: Mark) -> set[str]:
     return found
 
 
+def fewer(model: BaseModel, part: str, whole: str, *, of: int | None = None, or_all: bool = False) -> None:
+    """Refuse a number that is said to be a part of another and is not fewer: ValueError. `of`: the whole, where it is no field."""
+    one, all_of_it = getattr(model, part), getattr(model, whole) if of is None else of
+    if one is not None and all_of_it is not None and (one > all_of_it or (one == all_of_it and not or_all)):
+        raise ValueError(f"{part} is {one}, a part of {whole}, of which there are {all_of_it}; lower {part}, or raise {whole}")
+
+
 def identity(value: Any, *, without: tuple[Mark, ...] = (HOW_MANY, COST)) -> Any:
     """Return a part of a plan as plain values, without what only says how many units of work there are or what they cost."""
     if isinstance(value, BaseModel):
@@ -73,10 +94,10 @@ def identity(value: Any, *, without: tuple[Mark, ...] = (HOW_MANY, COST)) -> Any
 class Recipe(Strict):
     """A recipe file's header and its still unresolved scales."""
 
-    recipe: str = Field(description="short key, also the table's name")
-    title: str = Field(description="the paper's title")
-    paper: str = Field(description="where the paper is, such as arXiv:2502.14837")
-    question: str = Field(description="what the table answers, in one sentence")
+    recipe: Name = Field(description="short key, also the table's name")
+    title: Text = Field(description="the paper's title")
+    paper: Text = Field(description="where the paper is, such as arXiv:2502.14837")
+    question: Text = Field(description="what the table answers, in one sentence")
     defaults: dict[str, Any] = Field(description="settings that all scales share")
     scales: dict[Scale, dict[str, Any]] = Field(description="per scale, what differs from the defaults")
 
@@ -117,7 +138,7 @@ def recipe_names(folder: Path) -> list[str]:
     said = digest(lines)
     if lines and os.environ.get(SAID) != said:  # Snakemake reads its rules again in each job's process, which has our environment
         os.environ[SAID] = said
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        sys.stderr.write("".join(f"{visible(line)}\n" for line in lines))
     return [name for name, parts in lacks.items() if not parts]
 
 

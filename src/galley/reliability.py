@@ -27,7 +27,7 @@ import psutil
 
 from galley.artifact import GalleyError, atomic_path
 from galley.interruption import say
-from galley.run import MARK
+from galley.leftovers import MARK
 
 TREE = ("Snakefile", "config.yaml", "rules", "recipes", "profiles")
 WAYS = ("group", "snakemake", "job")  # what a kill takes

@@ -9,14 +9,16 @@ Source: ours, on Snakemake 9.27, whose own lock stays behind after kill -9.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -25,18 +27,17 @@ import psutil
 import typer
 
 from galley.artifact import GalleyError
-from galley.holding import claim, free, owner, private, release, sweep
-from galley.interruption import GOES_ON, say
+from galley.ground import check_ground, check_room
+from galley.holding import claim, owner, private, release
+from galley.interruption import STOPPING, tell_once
+from galley.leftovers import MARK, TEMPORARY, children, end, found, tell, tidy, unlock
 from galley.options import EFFORT, MIRROR, RECIPES, SeedsOption, checked, one_of
 from galley.recipe import DEVICES, MISSING, SCALES, recipe_names
 
 CORES = checked("word", "a whole number from 1, or all", lambda word: None if word == "all" or re.fullmatch(r"[1-9]\d{0,4}", word) else "")
 LOCK = Path(".snakemake/galley.lock")
-STALE = Path(".snakemake/locks")
-MARK = "GALLEY_RUN"  # in the environment of what a run starts: the folder that it works in
-TEMPORARY = "galley-run-"
+ENDS = {signal.SIGINT, signal.SIGTERM}
 PATIENCE_S = 1.0  # a terminal's Ctrl-C reaches the jobs by itself; whoever still runs then is told
-GRACE_S = 10.0  # from SIGTERM to SIGKILL
 
 
 class WithWords(typer.core.TyperCommand):
@@ -81,7 +82,9 @@ def run(
         "mirror": mirror and mirror.resolve(),
         "missing": missing,
     }
-    words = words_for(targets(recipes), config=config, cores=cores, profile=profile, dry_run=dry_run, more=context.meta[__name__])
+    made = targets(recipes)
+    check_ground(Path.cwd())
+    words = words_for(made, config=config, cores=cores, profile=profile, dry_run=dry_run, more=context.meta[__name__])
     if dry_run:
         snakemake(words)
     with alone(Path.cwd()), own_temporary():
@@ -117,18 +120,21 @@ def words_for(
 
 
 def snakemake(words: list[str]) -> None:
-    """Run Snakemake to its end and leave with its exit code; KeyboardInterrupt when it was told to stop."""
+    """Run Snakemake to its end and leave with its exit code, or with the shell's for the signal that it was told to stop by."""
     own_commands()
     with stoppable() as asked:
         from snakemake.cli import main
 
         sys.argv = ["snakemake", *words]  # its records, and by them the console, say the command
+        logging.raiseExceptions = False  # a log on a full disk: what is wrong is said once, below, not with a trace for each record
         try:
             main(words)
-        except SystemExit:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if not asked:
+                if getattr(error, "code", 1):
+                    check_room(Path.cwd())
                 raise
-    raise KeyboardInterrupt
+    raise SystemExit(128 + asked[0])
 
 
 def own_commands() -> None:
@@ -140,60 +146,61 @@ def own_commands() -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[list[int]]:
-    """Within, Ctrl-C ends the jobs and then the run; a second one kills the jobs; yields the signals that came."""
+    """Within, Ctrl-C or SIGTERM ends the jobs and then the run; a second one kills the jobs; yields the signals that came.
+
+    Once one came, it stays so to the end of the process: what cleans up is not cut short.
+    """
     asked: list[int] = []
+    relayed: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
+        asked.append(relayed.pop() if relayed else number)
         if len(asked) == 1:
-            threading.Timer(PATIENCE_S, lambda: end(children())).start()
+            threading.Timer(PATIENCE_S if asked[0] == signal.SIGINT else 0, lambda: end(children())).start()
             raise KeyboardInterrupt
         for process in children():
             with contextlib.suppress(psutil.Error):
                 process.kill()
         if len(asked) > 2:
-            say(GOES_ON)
-            os._exit(128 + signal.SIGINT)
+            tell_once()
+            os._exit(128 + asked[0])
 
-    before = signal.signal(signal.SIGINT, stop)
+    def heard(came: bytes) -> None:
+        if ENDS & set(came):
+            STOPPING.set()  # before jobs that had the same signal are seen to fail
+        if signal.SIGTERM in came and signal.getsignal(signal.SIGTERM) is not stop:  # Snakemake's scheduler would wait for the jobs
+            relayed.append(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = {number: signal.signal(number, stop) for number in ENDS}
+    with listening(heard):
+        try:
+            yield asked
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, stop if asked else handler)
+
+
+@contextlib.contextmanager
+def listening(heard: Callable[[bytes], None]) -> Iterator[None]:
+    """Within, call `heard` in a thread with the numbers of the signals that come, whoever handles them by then."""
+    woken, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    former = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while came := woken.recv(64):
+            heard(came)
+
+    listener = threading.Thread(target=listen, name="signals", daemon=True)
+    listener.start()
     try:
-        yield asked
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def children() -> list[psutil.Process]:
-    """Return the processes below this one."""
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process().children(recursive=True)
-    return []
-
-
-def end(processes: list[psutil.Process]) -> None:
-    """End processes: SIGTERM, so that they remove their parts, and after a while SIGKILL."""
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    for process in _alive(processes, seconds=GRACE_S):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    _alive(processes, seconds=GRACE_S)
-
-
-def _alive(processes: list[psutil.Process], *, seconds: float) -> list[psutil.Process]:
-    """Wait until processes have ended; return those that have not. One that only its parent has not heard of has."""
-    until = time.monotonic() + seconds
-    while alive := [process for process in processes if _runs(process)]:
-        if time.monotonic() > until:
-            break
-        time.sleep(0.05)
-    return alive
-
-
-def _runs(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
+        signal.set_wakeup_fd(former)
+        wakes.close()
+        listener.join()
+        woken.close()
 
 
 @contextlib.contextmanager
@@ -214,64 +221,6 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         release(folder / LOCK, handle)
-
-
-def found(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]:
-    """Return the processes that dead runs of a folder left, and Snakemake processes there that no run of ours started."""
-    left, living = [], []
-    with psutil.Process().oneshot():
-        own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    for process in psutil.process_iter():
-        if process.pid in own:
-            continue
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == str(folder):
-                left.append(process)
-            elif is_snakemake(process.cmdline()) and Path(process.cwd()) == folder:
-                living.append(process)
-    return left, living
-
-
-def is_snakemake(words: list[str]) -> bool:
-    """Return whether a process's command line is Snakemake's: its script, by an interpreter or not, or its module."""
-    return any(Path(word).name == "snakemake" for word in words[:2]) or "-m snakemake" in " ".join(words[1:4])
-
-
-def unlock(folder: Path) -> int:
-    """Remove Snakemake's lock, which kill -9 leaves; return whether there was one."""
-    stale = [*(folder / STALE).glob("*.lock")]
-    for lock in stale:
-        lock.unlink(missing_ok=True)
-    return bool(stale)
-
-
-def tidy(folder: Path) -> int:
-    """Remove what dead processes left under results/ and logs/, in the cache and among the temporary folders; return how much."""
-    from galley.data.fetch import cache_dir
-
-    gone = sweep(Path(tempfile.gettempdir()), names=re.compile(re.escape(TEMPORARY)))
-    for top in (folder / "results", folder / "logs", cache_dir()):
-        for below, folders, files in os.walk(top):
-            gone += sweep(Path(below))
-            folders[:] = [name for name in folders if not name.endswith(".part")]
-            for name in files:
-                if name.startswith(".") and name.endswith(".lock"):
-                    free(Path(below, name))
-                elif re.search(r"\.log\.progress(\.\d+)?$", name):  # nobody is left to say how far it is
-                    Path(below, name).unlink(missing_ok=True)
-    for script in (folder / ".snakemake").glob("shell_tmp.*"):
-        for file in script.iterdir():
-            file.unlink()
-        script.rmdir()
-    return gone
-
-
-def tell(*, processes: int, locks: int, parts: int) -> None:
-    """Say in a line what a dead run had left."""
-    counts = {"its lock": locks, f"its processes ({processes})": processes, f"unfinished files and folders ({parts})": parts}
-    said = [what for what, count in counts.items() if count]
-    if said:
-        say(f"going on after a run that was killed; removed: {', '.join(said)}")
 
 
 @contextlib.contextmanager

@@ -31,7 +31,8 @@ Names = Sequence[str] | Callable[[Any], Sequence[str]]
 class Job:
     """One run of a stage: its part of the plan, where it leaves its rows, and a key of all that its code and plan decide.
 
-    The key holds no number of seeds or shards: more of them add units of work and leave the finished ones as they are.
+    The key holds no number of seeds or shards: more of them add units of work and leave the finished ones as they are. `planned` is the
+    digest that holds them (`Stage.plan_digest`): what the job leaves is whole by the plan of that digest.
     """
 
     recipe: str
@@ -43,12 +44,18 @@ class Job:
     model: str = "none"
     shard: int | None = None
     shards: int = 1
+    planned: str = ""
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def name(self) -> str:
         """Return what the job's rows are called: the stage, and its shard where it has some."""
         return self.stage if self.shard is None else f"{self.stage}-{self.shard}"
+
+    @property
+    def leaf(self) -> str:
+        """Return the job's name among all of a recipe, as `Stage.leaves` has it."""
+        return self.name if self.model == "none" else f"{self.model}/{self.name}"
 
     @property
     def spec(self) -> Any:
@@ -107,7 +114,8 @@ class Stage:
             raise GalleyError(f"shard is {shard}; this scale has shards 0 to {shards - 1}")
         part = self.part(plan, model=model)
         key = digest([self.recipe, self.name, scale, model, self.settings(part), self.code_digest()])
-        return Job(self.recipe, self.name, scale, part, Path(out), key, model, shard, shards)
+        planned = self.plan_digest(plan, model=model)
+        return Job(self.recipe, self.name, scale, part, Path(out), key, model, shard, shards, planned)
 
     def fields(self) -> list[str]:
         """Return the plan fields that the stage reads: the declared ones, and the models where each has its own job."""
@@ -157,6 +165,11 @@ class Stage:
             return []
         names = [f"{self.name}-{n}" for n in range(plan.shards)] if "shard" in self.each else [self.name]
         return [f"{model}/{name}" for model in plan.models for name in names] if "model" in self.each else names
+
+    def planned(self, plan: Any) -> dict[str, str]:
+        """Return what the stage's jobs leave, each with the digest of its part of the plan."""
+        own = "model" in self.each
+        return {leaf: self.plan_digest(plan, model=leaf.rpartition("/")[0] if own else "none") for leaf in self.leaves(plan)}
 
     def jobs(self, plan: Any) -> int:
         """Return the number of the stage's jobs."""
@@ -232,6 +245,10 @@ class Stages(dict[str, Stage]):
     def leaves(self, plan: Any) -> list[str]:
         """Return what all stages leave."""
         return [name for stage in self.values() for name in stage.leaves(plan)]
+
+    def planned(self, plan: Any) -> dict[str, str]:
+        """Return what all jobs leave, each with the digest of its part of the plan."""
+        return {leaf: planned for stage in self.values() for leaf, planned in stage.planned(plan).items()}
 
     def sources_of(self, plan: Any) -> list[str]:
         """Return the sources that the stages of a plan read, each once."""

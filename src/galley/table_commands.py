@@ -6,36 +6,45 @@ Source: ours.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from galley import inputs
 from galley.artifact import GalleyError, file_lock, sole
+from galley.evaluate.certificates import COLUMNS as CERTIFIED
 from galley.options import (
     RECIPES,
     SOURCES,
-    OutFileOption,
+    EffortOption,
     RecipeArgument,
     ScaleOption,
+    SeedsOption,
     SourcesOption,
     fetched_sources,
     file,
     folder,
     model_folder,
+    new_csv,
     new_file,
     new_folder,
     number,
     one_of,
     some_of,
 )
-from galley.tables.escape import visible
+from galley.seen import say
+
+if TYPE_CHECKING:
+    from galley.plan import Plan
+    from galley.stage import Stages
 
 app = typer.Typer(rich_markup_mode=None)
 claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check verdicts.")
 app.add_typer(claims_app, name="claims")
 RESULTS = folder("a folder of results; make it with `galley run RECIPE` or snakemake")
 PARTS = ("decode", "convert", "train", "workflow")  # of the bench of mha2mla
+CERTIFICATES = new_csv(*CERTIFIED, only=True)
+BENCH = new_file(inputs.any_of(inputs.csv_table("part", "metric", "ours", "goal"), inputs.csv_table("measure", "who", "value", "goal")))
 BENCHES = ("mha2mla", "fourier_attention", "synthesis", "sandbox", "reliability")
 BENCHED = Path("results/laptop/models/smollm2-135m-instruct")
 
@@ -54,6 +63,8 @@ def table(
         typer.Option(help="run files, several after one flag", callback=file("runs files of a stage", inputs.csv_table("run_id"))),
     ],
     scale: ScaleOption = "laptop",
+    seeds: SeedsOption = None,
+    effort: EffortOption = 1,
     results: Annotated[Path, typer.Option(help="folder that the table and its pages are added to", callback=new_folder())] = Path(
         "results"
     ),
@@ -62,23 +73,26 @@ def table(
         typer.Option(help="folder with the records of fetched sources; default: results/sources", callback=fetched_sources()),
     ] = None,
 ) -> None:
-    """Judge the claims and write the table, its renderings, the figures and the certificate."""
+    """Judge the claims and write the table, its renderings, the figures and the certificate, of all that the plan's jobs leave."""
+    from galley.plan import read_plan_of
+    from galley.stage import stages_of
+    from galley.tables.planned import check_jobs
     from galley.tables.publish import publish
 
-    gone = out_of_reach(recipe, scale, sources=sources or SOURCES)
+    plan, stages = read_plan_of(recipe, scale, folder=RECIPES, seeds=seeds, effort=effort), stages_of(recipe)
+    check_jobs(stages.planned(plan), items=items, runs=runs, recipe=recipe, scale=scale, seeds=seeds, effort=effort)
+    gone = out_of_reach(plan, stages, sources=sources or SOURCES)
     with file_lock(results / f"table_{recipe}.csv"):
         publish(recipe, items=items, runs=runs, scale=scale, folder=RECIPES / recipe, results=results, absent=gone)
 
 
-def out_of_reach(recipe: str, scale: str, *, sources: Path) -> list[tuple[str, str]]:
-    """Return the sources of a recipe's plan that were out of reach, each with what would supply it."""
+def out_of_reach(plan: Plan, stages: Stages, *, sources: Path) -> list[tuple[str, str]]:
+    """Return the sources of a plan that were out of reach, each with what would supply it."""
     from galley import cost
     from galley.data.fetched import recorded_absent
-    from galley.plan import read_plan_of
-    from galley.stage import stages_of
 
     gone = recorded_absent(sources)
-    names = cost.sources(read_plan_of(recipe, scale, folder=RECIPES), stages_of(recipe)) if gone else []
+    names = cost.sources(plan, stages) if gone else []
     return [(name, gone[name]) for name in names if name in gone]
 
 
@@ -99,7 +113,7 @@ def claims_check(
     found = check_file(results / f"claims_{recipe}.csv", RECIPES / recipe / "claims.yaml", scale)
     lines, passes = report(recipe, scale, found, complete=complete)
     for line in lines:
-        typer.echo(visible(line), err=not passes)
+        say(line, err=not passes)
     if not passes:
         raise typer.Exit(1)
 
@@ -108,7 +122,7 @@ def claims_check(
 @sole
 def certify(
     sources: SourcesOption = SOURCES,
-    out: OutFileOption = Path("results/table_certificates.csv"),
+    out: Annotated[Path, typer.Option(help="csv to write", callback=CERTIFICATES)] = Path("results/table_certificates.csv"),
     limit: Annotated[int, number(2, 100_000, help="items per benchmark; from 2, since answers are exchanged")] = 50,
 ) -> None:
     """Score every evaluator on gold and on corrupted answers."""
@@ -122,7 +136,7 @@ def certify(
 )
 def bench(
     recipe: Annotated[str, typer.Argument(help=f"one of {', '.join(BENCHES)}", callback=one_of(*BENCHES))],
-    out: Annotated[Path | None, typer.Option(help="default: results/bench_<recipe>.csv", callback=new_file())] = None,
+    out: Annotated[Path | None, typer.Option(help="default: results/bench_<recipe>.csv", callback=BENCH)] = None,
     model: Annotated[
         Path | None, typer.Option(help=f"mha2mla: the base model's directory; default: {BENCHED}", callback=model_folder())
     ] = None,

@@ -22,7 +22,7 @@ import typer
 from galley.artifact import GalleyError
 from galley.disk import full, no_room
 from galley.options import refused, told
-from galley.tables.escape import visible
+from galley.seen import say, visible
 
 PLACES = ("project", "version", "repo", "commit", "revision", "folder", "url")  # fields of an origin that say where it is
 UNDER = ("torch", "transformers", "triton", "snakemake")
@@ -44,7 +44,7 @@ def run(app: typer.Typer, argv: Sequence[str]) -> int:
         return _failed(str(error))
     except typer.TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its help
-            sys.stderr.write(f"{error}\n")
+            say(error, err=True)
             return 2
         return _failed(str(misused(error)))
     except Exception as error:
@@ -53,13 +53,13 @@ def run(app: typer.Typer, argv: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             return _failed(f"{error.filename or 'the machine'}: {error.strerror}; {OF_THE_MACHINE[error.errno]}")
         said = " ".join(str(error).split())[:300]
-        sys.stderr.write(f"internal error: {type(error).__name__}: {said}; this is a fault of galley, and where it is follows\n")
-        traceback.print_exc()
+        say(f"internal error: {type(error).__name__}: {said}; this is a fault of galley, and where it is follows", err=True)
+        say(traceback.format_exc().rstrip("\n"), err=True)
         return 1
 
 
 def _failed(message: str) -> int:
-    sys.stderr.write(f"error: {visible(message)}\n")  # it may quote what a file or a server says
+    say(f"error: {visible(message)}", err=True)  # it may quote what a file or a server says
     return 2
 
 
@@ -98,7 +98,7 @@ def _small(text: str) -> str:
 def versions(asked: bool) -> None:
     """Say the versions of galley, Python and what they stand on, from the packages' metadata: importing torch costs seconds."""
     if asked:
-        typer.echo("\n".join([f"galley {_version('galley')}", f"python {sys.version.split()[0]}", *(f"{n} {_version(n)}" for n in UNDER)]))
+        say("\n".join([f"galley {_version('galley')}", f"python {sys.version.split()[0]}", *(f"{n} {_version(n)}" for n in UNDER)]))
         raise typer.Exit
 
 

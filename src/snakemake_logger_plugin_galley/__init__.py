@@ -27,6 +27,19 @@ class LogHandler(LogHandlerBase):
     has_formatter = True
     needs_rulegraph = False
 
+    def __post_init__(self) -> None:
+        """Refuse a storage that cannot be made: Snakemake makes it next, before any file of ours is read, and its error is a traceback."""
+        import sys
+
+        from galley.cluster import settings_fault
+
+        wrong = settings_fault(sys.argv[1:])
+        if wrong:
+            from galley.seen import say, visible
+
+            say(f"error: {visible(wrong)}", err=True)
+            raise SystemExit(2)
+
     @cached_property
     def console(self) -> Console:
         """The console, made when something is to be said."""

@@ -23,6 +23,7 @@ from typing import Any
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from galley.interruption import STOPPING
 from galley.progress import state_file
 from snakemake_logger_plugin_galley import lines
 from snakemake_logger_plugin_galley.jobs import Job, Run
@@ -35,6 +36,8 @@ REDRAW = 1.0  # seconds
 # What Snakemake says of every run; unknown messages are shown.
 CHATTER = ("Building DAG of jobs", "Using shell:", "Conda environments: ignored", "Singularity containers: ignored", "Select jobs to",
            "Elapsed time:", "Group jobs: inactive")  # fmt: skip
+# What it says of each job that was stopped and of the run; that it waits for the jobs is not so where they are ended.
+OF_THE_SIGNAL = ("RuleException", "WorkflowError", "Will exit after finishing currently running jobs")
 SILENT = (LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.RESOURCES_INFO, LogEvent.RULEGRAPH, LogEvent.GROUP_INFO)
 
 
@@ -89,6 +92,7 @@ class Console:
 
     def _show(self, record: LogRecord) -> None:
         event, shown = getattr(record, "event", None), bool(self.plain.filter(record))
+        self.cancelled |= STOPPING.is_set()
         if event == LogEvent.WORKFLOW_STARTED:
             self._begin(record)
         elif event == LogEvent.RUN_INFO:
@@ -139,7 +143,7 @@ class Console:
         self.nothing |= text.startswith("Nothing to be done")
         self.cancelled |= text.startswith("Terminating processes on user request")
         chatter = record.levelno <= INFO and text.startswith(CHATTER) and not self.settings.verbose
-        killed = self.cancelled and text.startswith("RuleException")  # each job's, by the same Ctrl-C
+        killed = self.cancelled and text.startswith(OF_THE_SIGNAL)
         if text and text != "None" and not chatter and not killed:
             self._say([self.plain.decorate(record, text)], shown)
 

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 import yaml
 
-from galley.artifact import GalleyError, sha256_tree
+from galley.artifact import GalleyError, sha256_file, sha256_tree
 from galley.data.corpus import prepare_corpus, read_split
 from galley.data.fetch import fetch
-from galley.data.fetched import absent, present, read_record, recorded_absent, refuse_absent, registered, try_again
+from galley.data.fetched import absent, check_present, present, read_record, recorded_absent, refuse_absent, registered, try_again
 
 PLAY = "To be, or not to be, that is the question.\n" * 200
 
@@ -120,3 +121,59 @@ def test_another_entry_of_the_registry_is_another_source(recipes):
     digest = hashlib.sha256(PLAY.encode()).hexdigest()
     (recipes / "sources.yaml").write_text(text.replace(digest, "f" * 64))
     assert registered(recipes)["shakespeare"] != before  # what it is
+
+
+@pytest.fixture
+def checked(recipes, mirror, tmp_path):
+    """A fetched source that was found right once, and the check."""
+    sources, seen = tmp_path / "sources", tmp_path / "seen.json"
+    out = fetched(recipes, sources, mirror)
+
+    def check():
+        check_present(sources, seen=seen)
+
+    check()
+    return out, check
+
+
+def test_every_run_notices_a_fetched_file_that_was_changed_or_is_gone(checked, mirror):
+    out, check = checked
+    right = (out / "play.txt").read_bytes(), (out / "play.txt").stat()
+    (out / "play.txt").write_text(PLAY.replace("not", "now"))
+    os.utime(out / "play.txt", ns=(right[1].st_atime_ns, right[1].st_mtime_ns))  # as long and as old as it was
+    for _ in range(2):
+        with pytest.raises(GalleyError, match=r"play\.txt is not what was fetched: its sha256 is .*delete .*shakespeare and run again"):
+            check()
+    (out / "play.txt").unlink()
+    with pytest.raises(GalleyError, match=r"play\.txt is not what was fetched: its sha256 is nothing, not .*delete .*shakespeare and run"):
+        check()
+    (out / "play.txt").write_bytes(right[0])
+    check()
+    (out / "source.json").unlink()
+    with pytest.raises(
+        GalleyError, match=r"source\.json is not what was fetched: .*shakespeare\.json says otherwise; delete .*shakespeare"
+    ):
+        check()
+    for path in out.iterdir():
+        path.unlink()
+    out.rmdir()  # the way out: it is fetched when it is needed
+    check()
+
+
+def test_only_what_was_touched_since_is_read_again(checked, monkeypatch):
+    out, check = checked
+    read = []
+    monkeypatch.setattr("galley.data.fetched.sha256_file", lambda path: read.append(path) or sha256_file(path))
+    check()
+    assert read == []
+    os.utime(out / "play.txt")
+    check()
+    check()
+    assert read == [out / "play.txt"]
+
+
+def test_an_absent_source_and_a_folder_of_no_sources_are_no_fault(recipes, tmp_path):
+    check_present(tmp_path / "none", seen=tmp_path / "seen.json")
+    fetched(recipes, tmp_path / "sources", None)
+    check_present(tmp_path / "sources", seen=tmp_path / "nowhere/seen.json")
+    assert not (tmp_path / "nowhere").exists()

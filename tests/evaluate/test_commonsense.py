@@ -93,6 +93,13 @@ def test_the_model_is_asked_prompt_and_choice_as_they_stand():
     assert lm.asked == [("Question: Boil water\nAnswer:", " Heat it in a kettle."), ("Question: Boil water\nAnswer:", " Freeze it.")]
 
 
+def test_a_likelihood_that_is_no_number_decides_nothing():
+    """Of NaN and a number, either is the greater by where it stands."""
+    lm = CountingLM(lambda choice: float("nan") if "kettle" in choice else -1.0)
+    with pytest.raises(GalleyError, match=r"acc_norm_nospace of piqa 0 cannot be told: .* to be NaN; take weights"):
+        scores(lm, piqa=PIQA[:1])
+
+
 def test_knowing_models_bound_the_score_and_absent_tasks_are_not_run_never_zero():
     for right in (True, False):
         got = scores(KnowingLM(right=right), piqa=PIQA, mmlu=None, arc=[])

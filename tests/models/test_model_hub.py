@@ -49,7 +49,7 @@ def test_a_disk_without_room_is_said_before_the_download(hub, tmp_path, monkeypa
         if fits:
             snapshot("owner/name", COMMIT, tmp_path / "m")
             continue
-        with pytest.raises(GalleyError, match=r"owner/name at 000000000000 needs 0\.3 MB in .*; make room there"):
+        with pytest.raises(GalleyError, match=r"owner/name at 000000000000 needs 300\.0 kB in .*; make room there"):
             snapshot("owner/name", COMMIT, tmp_path / "m")
         assert list(tmp_path.iterdir()) == []
     assert hub == [("owner/name", COMMIT)] and [p.name for p in (tmp_path / "m").iterdir()] == ["model.safetensors"]

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from torch.nn import functional as F
 from window_runs import window_models, windows_of
 
+from galley.artifact import GalleyError
 from galley.models.likelihood import final_states, load_windows, save_windows, score_windows
 
 
@@ -24,6 +26,17 @@ def test_bits_per_byte_is_the_plain_cross_entropy(models):
         size = float(windows.token_bytes[i, 1:].sum())
         assert row.weight == pytest.approx(size)
         assert row.score == pytest.approx(float(nll) / math.log(2) / size, rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_an_error_and_no_row(models, value):
+    windows, broken = windows_of(60), copy.deepcopy(models[0])
+    with torch.no_grad():
+        broken.lm_head.weight[3] = value
+    with pytest.raises(GalleyError, match=r"bits_per_byte of heldout 'w0' is nan: .*; take weights and a config\.json that work together"):
+        score_windows(broken, windows)
+    with pytest.raises(GalleyError, match="kl_to_original of heldout 'w0' is nan"):
+        score_windows(models[0], windows, reference=broken)
 
 
 def test_kl_to_the_original_against_its_definition_and_from_kept_states(models):

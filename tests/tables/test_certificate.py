@@ -48,6 +48,13 @@ def test_it_adds_up_the_cost_by_stage(text):
     assert [float(x) for x in rows["structure"].split(" | ")] == [5.0, 4.0, 300.0]
 
 
+def test_it_says_how_many_seeds_each_method_s_numbers_rest_on_where_they_differ(text, table, judged, items):
+    assert "## Seeds" not in text
+    more = table.assign(n_seeds=table["n_seeds"].where(table["method"] != "original", 2.0))
+    page = certificate(more, judged, pd.DataFrame(RUNS), README, data=data_used(items), recipe="p", scale="smoke", here=HERE)
+    assert "## Seeds\n\n- 1: a&amp;b_50%\\|x\n- 2: original\n\n" in page
+
+
 def test_it_ends_with_the_command_that_makes_it_again(text):
     assert text.rstrip().endswith("snakemake --cores all results/table_p.csv --config scale=smoke")
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import cells_of, html_of, latex_of, markdown_of, squeezed
 
-from galley.tables.escape import code_span, html_text, latex_text, markdown_text, visible
+from galley.seen import visible
+from galley.tables.escape import code_span, html_text, latex_text, markdown_text
 
 HOSTILE = [
     "![i](http://evil/x.png)", "<http://evil>", "[a](javascript:alert(1))", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>",

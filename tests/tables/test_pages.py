@@ -5,7 +5,8 @@ import pytest
 import yaml
 from pages import cells_of, html_of, latex_of, markdown_of, squeezed, svg_of
 
-from galley.tables.escape import visible
+from galley.core_yaml import STEERS
+from galley.seen import visible
 from galley.tables.publish import publish
 from galley.tables.render import read_table
 from galley.tables.rows import RUN_COLUMNS, write_items, write_runs
@@ -30,14 +31,20 @@ def attacked(name, number=0):
     return " ".join([ATTACKS[at], f"{name}{number or ''}", *ATTACKS[:at], *ATTACKS[at + 1 :]])
 
 
+def written(name, number=0):
+    """The same as a declaration may say it: on one line, and without control characters."""
+    return " ".join(STEERS.sub("", attacked(name, number)).split())
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A publication of two methods, a curve, a heat map, a row that did not run and two claims; returns its files and its texts."""
+    """Two declared methods and one that is not, a curve, a heat map, a row that did not run, two claims; returns files and texts."""
     base = tmp_path_factory.mktemp("hostile")
     folder = base / "recipes/p"
     folder.mkdir(parents=True)
-    t = {name: attacked(name) for name in ("model", "setting", "benchmark", "metric", "unit", "run_id", "backend", "device", "reason")}
-    methods = [attacked("method", n) for n in (1, 2)]
+    t = {name: written(name) for name in ("model", "setting", "benchmark", "metric", "unit")}
+    t |= {name: attacked(name) for name in ("run_id", "backend", "device", "reason")}
+    methods = [written("method", 1), written("method", 2), attacked("method", 3)]
     common = {"paper": "p", "scale": "smoke", "seed": 0, "weight": 1.0, **t, "status": "ok", "reason": ""}
     rows = []
     for at, method in enumerate(methods):
@@ -48,20 +55,20 @@ def made(tmp_path_factory):
     run = {name: NUMBERS.get(name, attacked(name)) for name in RUN_COLUMNS} | {"paper": "p", "scale": "smoke", "run_id": t["run_id"]}
     write_runs(pd.DataFrame([run]), base / "r.csv")
     side = {name: t[name] for name in ("benchmark", "metric", "setting", "model")}
-    here, there = ({"method": method, **side} for method in methods)
+    here, there = ({"method": method, **side} for method in methods[:2])
     claim = {
-        "statement": attacked("statement"), "source": attacked("source"), "kind": "order", "lhs": here, "rhs": there,
-        "margin": {"abs": 0.0, "reason": attacked("margin")}, "scales": ["smoke"],
-        "controls": [{"name": attacked("control"), "why": attacked("why"), "lhs": there, "rhs": here}],
+        "statement": written("statement"), "source": written("source"), "kind": "order", "lhs": here, "rhs": there,
+        "margin": {"abs": 0.0, "reason": written("margin")}, "scales": ["smoke"],
+        "controls": [{"name": written("control"), "why": written("why"), "lhs": there, "rhs": here}],
     }  # fmt: skip
-    names = [visible(attacked("id", n)).replace(" ", "") for n in (1, 2)]
-    unasked = claim | {"scales": ["paper"], "not_run_reason": attacked("unasked")}
+    names = [visible(written("id", n)).replace(" ", "") for n in (1, 2)]
+    unasked = claim | {"scales": ["paper"], "not_run_reason": written("unasked")}
     (folder / "claims.yaml").write_text(yaml.safe_dump({"claims": [claim | {"id": names[0]}, unasked | {"id": names[1]}]}))
-    metric = {"unit": t["unit"], "better": "lower", "what": attacked("what")}
+    metric = {"unit": t["unit"], "better": "lower", "what": written("what")}
     (folder.parent / "metrics.yaml").write_text(yaml.safe_dump({t["metric"]: metric}))
-    axes = {name: {"column": "item_id", "pattern": f"{name}=(\\d+)", "label": attacked(name)} for name in ("x", "y")}
-    figure = {"metric": t["metric"], "label": attacked("label")}
-    figures = {attacked("curves"): {"kind": "curves", **figure, "x": axes["x"]}, attacked("maps"): {"kind": "heat_maps", **figure, **axes}}
+    axes = {name: {"column": "item_id", "pattern": f"{name}=(\\d+)", "label": written(name)} for name in ("x", "y")}
+    figure = {"metric": t["metric"], "label": written("label")}
+    figures = {written("curves"): {"kind": "curves", **figure, "x": axes["x"]}, written("maps"): {"kind": "heat_maps", **figure, **axes}}
     (folder / "figures.yaml").write_text(yaml.safe_dump(figures))
     paper = {"table": attacked("table"), **side, "method": methods[0], "value": 0.3125, "source": attacked("place")}
     pd.DataFrame([paper, paper | {"method": attacked("theirs")}]).to_csv(folder / "paper_values.csv", index=False)
@@ -73,7 +80,7 @@ def made(tmp_path_factory):
     paths = [path for path in sorted(made.rglob("*")) if path.is_file()]
     files = {suffix: [path for path in paths if path.suffix == suffix] for suffix in {path.suffix for path in paths}}
     table = [squeezed(visible(text)) for text in (t["model"], *methods, t["setting"], f"{t['benchmark']} {t['metric']}")]
-    claims = [squeezed(visible(text)) for text in (*names, attacked("statement"), attacked("unasked"))]
+    claims = [squeezed(visible(text)) for text in (*names, written("statement"), written("unasked"))]
     away = squeezed(f"{visible(absent[0][0])}: {visible(absent[0][1])}")
     return files, table, claims, away, run
 
@@ -123,5 +130,10 @@ def test_figures_are_drawn_for_any_name(made):
 def test_the_csv_files_hold_the_texts_as_they_are(made):
     files, *_ = made
     claims, table = (read_table(path) for path in files[".csv"])
-    assert claims["statement"].tolist() == [attacked("statement")] * 2 and claims["reason"][1] == attacked("unasked")
-    assert {attacked("model")} == set(table["model"]) and attacked("reason") in set(table["reason"])
+    assert claims["statement"].tolist() == [written("statement")] * 2 and claims["reason"][1] == written("unasked")
+    assert {written("model")} == set(table["model"]) and {attacked("reason"), attacked("method", 3)} <= {*table["reason"], *table["method"]}
+    assert any(
+        text.startswith("=")
+        for text in {*table["unit"], *table["method"], *table["setting"], *table["benchmark"], *claims["margin_reason"]}
+    )
+    assert table["value"].dropna().between(0, 1).all() and pd.read_csv(files[".csv"][1])["value"].dtype == float, "numbers are numbers"

@@ -5,7 +5,7 @@ import pandas as pd
 from pages import cells_of, html_of, latex_of, markdown_of
 
 from galley.tables.numbers import number
-from galley.tables.render import markdown_table, page, pivot, read_table, render_all, to_html, to_latex, to_markdown
+from galley.tables.render import footer, markdown_table, page, pivot, read_table, render_all, seeds, to_html, to_latex, to_markdown
 
 
 def cells(line):
@@ -151,3 +151,11 @@ def test_a_table_in_which_nothing_ran_still_renders(table, judged):
     nothing = table[table["status"] == "not_run"]
     assert "not run" in to_markdown(nothing, judged)
     assert r"\end{tabular}" in to_latex(nothing)
+
+
+def test_seeds_are_counted_by_method_and_the_most_is_not_said_of_all(table):
+    assert "; 1 seed;" in footer(table)
+    more = table.assign(n_seeds=table["n_seeds"].where(table["method"] != "a&b_50%|x", 3.0))
+    assert "; 1 or 3 seeds;" in footer(more) and [count for count, _ in seeds(more)] == [1, 3]
+    assert dict(seeds(more))[3] == ["a&b_50%|x"] and "original" in dict(seeds(more))[1]
+    assert "; no rows;" in footer(table[table["status"] == "not_run"])

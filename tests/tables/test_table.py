@@ -118,6 +118,14 @@ def test_an_item_that_a_seed_lacks_is_dropped_and_counted(items, claims, judged,
     assert row["n_items"] == 3 and "1 items" in row["reason"]
 
 
+def test_a_seed_without_a_score_is_named(items, claims, judged, paper, metrics):
+    mine = items[(items["method"] == "original") & (items["metric"] == "bits_per_byte")]
+    failed = mine.head(1).assign(seed=2, score=float("nan"), status="failed", reason="it died", item_id="all")
+    table = build_table(pd.concat([items, mine.assign(seed=1), failed], ignore_index=True), judged, claims, paper, metrics)
+    row = one(table, method="original", metric="bits_per_byte")
+    assert (row["n_seeds"], row["reason"]) == (2, "no score of seed 2")
+
+
 @pytest.fixture
 def given(items, claims, paper, metrics, tmp_path):
     """The files that a table is made of, and the call."""

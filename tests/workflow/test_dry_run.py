@@ -31,6 +31,10 @@ WRONG = {
     "effort=0": ["effort", "0", "whole number"],
     "effort=1.5": ["effort", "1.5", "whole number"],
     "seeds=several": ["seeds", "'several'", "whole number"],
+    "seeds=yes": ["seeds", "'yes'", "whole number"],
+    "seeds=True": ["seeds", "True", "whole number"],
+    "effort=": ["effort", "None", "whole number"],
+    "scale=[smoke]": ["scale", "['smoke']", "smoke, laptop, paper"],
     "device=tpu": ["device", "'tpu'", "auto, cpu, cuda"],
     "missing=maybe": ["missing", "'maybe'", "stop, accept"],
     "mirror=/no/such/folder": ["mirror", "'/no/such/folder'", "not a folder"],
@@ -164,3 +168,28 @@ def test_a_model_s_device_is_the_run_s_choice(clone):
     assert set(arms["scale=paper"]) == {"auto"} and set(arms["scale=paper device=cpu"]) == set(arms["scale=smoke"]) == {"cpu"}
     asked = {name: set(re.findall(r"gpu=(\d+)", text)) for name, text in runs.items()}
     assert asked["scale=paper"] == {"1", "4", "8"} and asked["scale=paper device=cpu"] == asked["scale=smoke"] == {"0"}
+
+
+def refusal(done):
+    """The one line of a refusal; what Snakemake says of its profile and configuration comes before the rules are read."""
+    said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("Using workflow specific", "Config file"))]
+    assert done.returncode == 2 and len(said) == 1 and said[0].startswith("error: "), (done.returncode, said)
+    return said[0]
+
+
+@pytest.mark.parametrize("command", [("galley", "run"), ("snakemake", "--cores", "1")])
+def test_a_target_that_no_rule_makes_is_one_line(clone, command):
+    assert "no rule makes 'results/nope.csv': it is a rule, such as all, or a file" in refusal(clone.run(*command, "results/nope.csv"))
+
+
+@pytest.mark.parametrize("command", [("galley", "run", "-n"), ("snakemake", "-n")])
+@pytest.mark.parametrize(
+    ("place", "says"), [("results", "results is a file and no folder"), ("cache", "cache is a file and no folder; GALLEY")]
+)
+def test_a_file_where_a_run_writes_is_one_line(clone, command, place, says):
+    assert not (clone.folder / place).exists()
+    (clone.folder / place).touch()
+    try:
+        assert says in refusal(clone.run(*command, TABLE))
+    finally:
+        (clone.folder / place).unlink()

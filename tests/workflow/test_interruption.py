@@ -1,5 +1,6 @@
 """`galley run` against every end of a run: it tells the living from the dead, goes on by itself, and leaves nothing."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ import psutil
 import pytest
 from tree import ROOT, copy_tree
 
-from galley import reliability, run
+from galley import leftovers, reliability
+from galley.interruption import GOES_ON
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(600)]
 SNAKEFILE = """
@@ -71,7 +73,7 @@ def until_it_works(folder, process):
 
 
 def marked(folder):
-    return [process for process in run.found(folder)[0] if process.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in leftovers.found(folder)[0] if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def left(folder):
@@ -109,22 +111,48 @@ def test_after_kill_9_the_same_command_goes_on_and_a_living_run_is_left_alone(fo
     said = ended(again, code=0)
     assert "going on after a run that was killed" in said and ("its processes" in said) == (way == "snakemake"), said
     assert [(folder / f"results/{n}.txt").read_text() for n in (1, 2)] == ["done", "done"] and left(folder) == []
-    assert f"works in {folder}/tmp/{run.TEMPORARY}" in (folder / "logs/1.log").read_text()
+    assert f"works in {folder}/tmp/{leftovers.TEMPORARY}" in (folder / "logs/1.log").read_text()
 
 
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("to", ["the terminal", "the process"])
-def test_ctrl_c_ends_the_jobs_in_one_line_without_a_traceback(folder, times, to):
+@pytest.mark.parametrize(
+    ("number", "times", "to"),
+    [
+        (signal.SIGINT, 1, "the terminal"),
+        (signal.SIGINT, 2, "the process"),
+        (signal.SIGINT, 4, "the terminal"),
+        (signal.SIGTERM, 1, "the process"),
+        (signal.SIGTERM, 2, "the terminal"),
+        (signal.SIGTERM, 4, "the process"),
+    ],
+)
+def test_ctrl_c_and_sigterm_end_the_jobs_in_one_sentence_without_a_traceback(folder, times, to, number):
     process = start(folder)
     until_it_works(folder, process)
+    began = time.monotonic()
     for _ in range(times):
-        os.killpg(process.pid, signal.SIGINT) if to == "the terminal" else process.send_signal(signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number) if to == "the terminal" else process.send_signal(number)
         time.sleep(0.2)
-    said = ended(process, code=130)
-    assert said.endswith("interrupted; the same command goes on from what is finished\n") and marked(folder) == [], said
+    said = ended(process, code=128 + number)
+    assert time.monotonic() - began < 10, "the jobs would have worked for ever, and were ended"
+    assert said.endswith(f"\n{GOES_ON}\n") and said.count(GOES_ON) == 1 and marked(folder) == [], said
+    assert "Error" not in said, said
     (folder / "slow").unlink()
     ended(start(folder), code=0)
     assert left(folder) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_job_ends_the_run_in_the_same_sentence(folder, number):
+    snakefile = folder / "Snakefile"
+    snakefile.write_text(snakefile.read_text() + "\nimport time\nopen('parses', 'w').close()\ntime.sleep(30)\n")
+    process = start(folder)
+    while not (folder / "parses").exists():
+        assert process.poll() is None, process.said.read_text()
+        time.sleep(0.05)
+    process.send_signal(number)
+    said = ended(process, code=128 + number)
+    assert said.endswith(f"{GOES_ON}\n") and said.count(GOES_ON) == 1 and "Error" not in said, said
 
 
 def test_plain_snakemake_is_seen_and_its_orphan_waited_for(folder):
@@ -146,6 +174,25 @@ def test_plain_snakemake_is_seen_and_its_orphan_waited_for(folder):
     ended(again, code=0)
     assert "works on it; this process waits" in (folder / "logs/1.log").read_text()
     assert [name for name in left(folder) if not str(name).startswith("tmp/")] == []  # plain Snakemake's temporary folders are the system's
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_full_disk_under_snakemake_s_records_is_one_line_that_says_where(folder, when):
+    """In a mount of its own, which nobody else sees and which goes with the run."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mounts of one's own here")
+    fill = "head -c 9000000 /dev/zero > .snakemake/filler 2> /dev/null"
+    if when == "meanwhile":
+        snakefile = folder / "Snakefile"
+        snakefile.write_text(snakefile.read_text().replace("python job.py", f"({fill} || true) && python job.py"))
+    (folder / "slow").unlink()
+    (folder / ".snakemake").mkdir()
+    prepare = "mount -t tmpfs -o size=4m tmpfs .snakemake" + (f"; {fill}" if when == "before" else "")
+    process = start(folder, "unshare", "-rm", "sh", "-c", f"{prepare}; exec {sys.executable} -m galley run all --cores 2")
+    said = ended(process, code=2)
+    last = said.splitlines()[-1]
+    assert last.startswith("error: a run needs 1.0 MB in ") and "/.snakemake, which has " in last and "make room there" in last, said
+    assert when == "meanwhile" or said.count("\n") == 1
 
 
 def test_three_kills_at_random_moments_end_in_the_same_bytes(finished, tmp_path, shared, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import time
 
 import pytest
@@ -65,13 +66,20 @@ def test_where_it_comes_from_and_when_a_file_was_touched_decide_nothing(tree):
     assert code == 0, "a job does not fail because its input is dated in the future: " + text
 
 
-def test_an_edited_source_is_not_used(tree):
-    path = tree.folder / "results/sources/shakespeare/play.txt"
-    path.write_text(PLAY + "An added line.\n")
-    code, text = tree.snakemake("--cores", "1", CORPUS, *SMOKE, "-R", "prepare_corpus")
-    assert code and "play.txt is not what was fetched" in text and "delete results/sources/shakespeare and run again" in text
-    for left in sorted(path.parent.iterdir()):
-        left.unlink()
-    path.parent.rmdir()
-    code, text, corpus = run(tree, *SMOKE, "mirror=mirror")
-    assert code == 0 and '"shakespeare"' in corpus, "the way out that the message names works: " + text
+@pytest.mark.parametrize("words", [("-n",), ("--cores", "1")])
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+def test_an_edited_or_deleted_source_is_noticed_though_nothing_is_to_be_done(tree, change, words):
+    path, text = tree.folder / "results/sources/shakespeare/play.txt", PLAY.replace("Line 1 ", "Line 2 ")
+    path.write_text(text) if change == "edited" else path.unlink()
+    code, said = tree.snakemake(*words, CORPUS, *SMOKE)
+    (line,) = [line for line in said.splitlines() if "error" in line]
+    assert code == 2 and "play.txt is not what was fetched" in line and "delete results/sources/shakespeare and run again" in line, said
+    path.write_text(PLAY)
+    code, said = tree.snakemake(*words, CORPUS, *SMOKE)
+    assert code == 0 and "Nothing to be done" in said, said
+
+
+def test_a_source_of_which_nothing_is_left_is_fetched_when_it_is_needed(tree):
+    shutil.rmtree(tree.folder / "results/sources/shakespeare")
+    code, text, corpus = run(tree, *SMOKE, "mirror=mirror", "-R", "prepare_corpus")
+    assert code == 0 and '"shakespeare"' in corpus and (tree.folder / "results/sources/shakespeare/play.txt").read_text() == PLAY, text

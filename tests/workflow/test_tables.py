@@ -5,10 +5,12 @@ import pytest
 from pages import html_of, latex_of, markdown_of, svg_of
 from tree import ROOT, SMOKE, tables
 
+from galley.artifact import GalleyError
 from galley.plan import read_plan_of
 from galley.recipe import recipe_names
 from galley.stage import stages_of
 from galley.tables.claims import load_claims
+from galley.tables.planned import check_jobs
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
 RECIPES = recipe_names(ROOT / "recipes")
@@ -39,6 +41,17 @@ def test_rows_and_runs_are_joined_and_no_two_pieces_of_work_share_an_id(every, r
         assert set(runs["stage"]) == {name.split("/")[-1].split("-")[0]} and runs["wall_s"].ge(0).all()
         ids += runs["run_id"].tolist()
     assert len(ids) == len(set(ids)) > 0
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_table_without_one_job_s_files_is_refused_for_every_job(every, recipe):
+    plan, folder = read_plan_of(recipe, "smoke", folder=every.folder / "recipes"), every.folder / "results/smoke" / recipe
+    planned = stages_of(recipe).planned(plan)
+    for lost in planned:
+        files = {kind: [folder / f"{name}.{kind}" for name in planned if name != lost] for kind in ("items.parquet", "runs.csv")}
+        if len(planned) > 1:
+            with pytest.raises(GalleyError, match=f"lacks the runs of {lost}, of {len(planned)} jobs"):
+                check_jobs(planned, items=files["items.parquet"], runs=files["runs.csv"], recipe=recipe, scale="smoke")
 
 
 def test_a_second_run_has_nothing_to_do(every):

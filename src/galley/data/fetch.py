@@ -25,8 +25,10 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponen
 from tqdm.auto import tqdm
 
 from galley.artifact import GalleyError, atomic_dir, atomic_path, file_lock, part_of, room, sha256_file
+from galley.data.cache import VARIABLE, cache_dir
 from galley.data.fetched import leave_beside, leave_record
 from galley.data.sources import Distribution, FileEntry, GitHub, Hub, Mirror, Package, Packages, Source, load_sources, parts_of
+from galley.disk import no_room
 
 GITHUB_RAW = "https://raw.githubusercontent.com/{repo}/{commit}/{path}"
 TIMEOUT_S = (5, 60)  # connect, read
@@ -34,11 +36,6 @@ TIMEOUT_S = (5, 60)  # connect, read
 
 class Unreachable(Exception):
     """An origin did not answer; the next one is tried."""
-
-
-def cache_dir() -> Path:
-    """Return the download cache's folder."""
-    return Path(os.environ.get("GALLEY_CACHE") or Path.home() / ".cache" / "galley")
 
 
 def fetch(
@@ -50,7 +47,7 @@ def fetch(
     absent), a wrong checksum, too little disk, or a folder that cannot be written.
     """
     source = _registered(name, sources)
-    with _writable(cache_dir()), file_lock(cache_dir() / name):
+    with _writable(cache_dir(), way_out=f"set {VARIABLE} to a folder that may be written"), file_lock(cache_dir() / name):
         origin, files, tried = _first(source, name=name, mirror=mirror)
         record: dict[str, Any]
         if origin is None:
@@ -61,7 +58,7 @@ def fetch(
         else:
             record = {"status": "ok", "source": name, "origin": origin.model_dump(), "licence": source.licence,
                       "bytes": source.bytes, "sha256": {f: e.sha256 for f, e in sorted(source.files.items())}}  # fmt: skip
-        with _writable(out):
+        with _writable(out, way_out="give the rights to it, or name another place"):
             room(out, source.bytes if files else 0, what=name)
             with atomic_dir(out) as part:
                 for file, path in files.items():
@@ -91,12 +88,13 @@ def _first(source: Source, *, name: str, mirror: Path | None) -> tuple[Any, dict
 
 
 @contextlib.contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def _writable(folder: Path, *, way_out: str) -> Iterator[None]:
     """Turn a failed read or write under a folder into an error for the user."""
     try:
         yield
     except OSError as error:
-        raise GalleyError(f"cannot write in {folder}: {error}; make room there, or set GALLEY_CACHE to a folder that has some") from None
+        out = f"make room there, or set {VARIABLE} to a folder that has some" if no_room(error) else way_out
+        raise GalleyError(f"cannot write in {folder}: {error}; {out}") from None
 
 
 def source_folder(source: Source, name: str) -> str:

@@ -8,6 +8,7 @@ Source: ours.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from typing import Any
 from galley.artifact import GalleyError, digest, sha256_file, write_json
 from galley.recipe import MISSING
 
+AGAIN = "run again: it is fetched anew when it is needed"
 KEPT = ("status", "source", "licence", "bytes", "items", "sha256", "how_to_supply")
 
 
@@ -43,7 +45,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         how = f"run `galley fetch {folder.name} --out {folder}`"
         return {"status": "absent", "source": folder.name, "how_to_supply": how}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GalleyError(f"{path} is broken ({error}); delete {folder} and run again: it is fetched anew") from None
+        raise GalleyError(f"{path} is broken ({error}); delete {folder} and {AGAIN}") from None
     return record
 
 
@@ -56,13 +58,57 @@ def present(folder: Path) -> bool:
     if record["status"] == "absent":
         return False
     for name, wanted in record.get("sha256", {}).items():
-        path = folder / name
-        got = _sha256(path, *_state(path)) if path.is_file() else "nothing"
-        if got != wanted:
-            raise GalleyError(
-                f"{path} is not what was fetched: its sha256 is {got}, not {wanted}; delete {folder} and run again: it is fetched anew"
-            )
+        fault = _fault(folder / name, wanted)
+        if fault:
+            raise GalleyError(f"{folder / name} {fault}; delete {folder} and {AGAIN}")
     return True
+
+
+def check_present(sources: Path, *, seen: Path) -> None:
+    """Refuse a fetched source whose files are no more what its record says, used by this run or not: what was made of it is not of it now.
+
+    `seen` is a file for the states in which files had the right bytes: only what was touched since is read again. GalleyError names the
+    first file that was changed, or is gone; a folder that is gone as a whole is fetched again when it is needed.
+    """
+    known = _seen(seen)
+    wanted: dict[Path, str] = {}
+    for beside in sorted(sources.glob("*.json")):
+        folder = beside.with_suffix("")
+        if folder.is_dir() and _record_beside(beside).get("status") == "ok":
+            _check_record(folder, beside)
+            wanted |= {folder / name: sha for name, sha in read_record(folder).get("sha256", {}).items()}
+
+    def state(path: Path) -> list[object]:
+        return [wanted[path], *_state(path)] if path.is_file() else []
+
+    states = {str(path): state(path) for path in wanted}
+    touched = [path for path in wanted if not states[str(path)] or known.get(str(path)) != states[str(path)]]
+    with ThreadPoolExecutor(8) as pool:
+        for path, fault in zip(touched, pool.map(lambda path: _fault(path, wanted[path]), touched), strict=True):
+            if fault:
+                raise GalleyError(f"{path} {fault}; delete {sources / path.relative_to(sources).parts[0]} and {AGAIN}")
+    if touched and seen.parent.is_dir():
+        write_json(seen, states)
+
+
+def _seen(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return known if isinstance(known, dict) else {}
+    return {}
+
+
+def _check_record(folder: Path, beside: Path) -> None:
+    """Refuse a source whose two records, in its folder and beside it, do not say the same of its files."""
+    record = read_record(folder)
+    if {name: record[name] for name in KEPT if name in record} != _record_beside(beside):
+        raise GalleyError(f"{folder / 'source.json'} is not what was fetched: {beside} says otherwise; delete {folder} and {AGAIN}")
+
+
+def _fault(path: Path, wanted: str) -> str:
+    """Return what is wrong with a fetched file, as the end of a sentence; nothing where it has the bytes that were fetched."""
+    got = _sha256(path, *_state(path)) if path.is_file() else "nothing"
+    return "" if got == wanted else f"is not what was fetched: its sha256 is {got}, not {wanted}"
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -103,17 +149,15 @@ def refuse_absent(names: Iterable[str], *, sources: Path, what: str, missing: st
 
 def recorded_absent(sources: Path) -> dict[str, str]:
     """Return the sources that were out of reach at their fetch, each with what would supply it, by the records beside their folders."""
-    gone = {}
-    for path in sorted(sources.glob("*.json")):
-        try:
-            record = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise GalleyError(
-                f"{path} is broken ({error}); delete it and {path.with_suffix('')}, and run again: it is fetched anew"
-            ) from None
-        if record.get("status") == "absent":
-            gone[path.stem] = str(record.get("how_to_supply", ""))
-    return gone
+    records = {path.stem: _record_beside(path) for path in sorted(sources.glob("*.json"))}
+    return {name: str(record.get("how_to_supply", "")) for name, record in records.items() if record.get("status") == "absent"}
+
+
+def _record_beside(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise GalleyError(f"{path} is broken ({error}); delete it and {path.with_suffix('')}, and {AGAIN}") from None
 
 
 def registered(recipes: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from tenacity import retry, stop_after_attempt, wait_exponential
 from galley.artifact import GalleyError
 from galley.data.revisions import hub_failures, read_pins, revision_of
 from galley.declared import checked, read_yaml
-from galley.recipe import Strict
+from galley.recipe import Name, Strict, Text
 
 FILE = "datasets.yaml"  # in the recipes' folder
 ROWS = 64  # read, and where it applies fetched, at a time
@@ -31,13 +31,13 @@ class HubData(Strict):
     """One data set of the hub: text of a mixture, or a benchmark's items."""
 
     kind: Literal["text", "benchmark", "archive"] = Field(description="archive: JSON lines inside one zip file")
-    repo: str
-    configs: list[str | None] = Field(default=[None], description="read one after the other")
-    split: str = "train"
-    column: str = Field(default="text", description="text: the column that holds it, or a blob id of the software archive")
+    repo: Name
+    configs: list[Name | None] = Field(default=[None], description="read one after the other")
+    split: Name = "train"
+    column: Name = Field(default="text", description="text: the column that holds it, or a blob id of the software archive")
     blobs: bool = Field(default=False, description="text: the column names gzipped files of the software archive")
     file: str = Field(default="", description="archive: its name in the repository")
-    licence: str
+    licence: Text
     note: str = ""
 
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field
 
 from galley.artifact import GalleyError, write_text
+from galley.core_yaml import dumped
 from galley.declared import checked, read_yaml
-from galley.recipe import Strict
+from galley.recipe import Strict, Text
 
 FILE = "revisions.yaml"  # in the recipes' folder
 HEAD = """\
@@ -31,8 +31,8 @@ class Pin(Strict):
 
     kind: Literal["model", "dataset"]
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-    date: datetime.date = Field(description="when it was looked up")
-    by: str = Field(description="who says so")
+    date: datetime.date = Field(strict=False, description="when it was looked up")
+    by: Text = Field(description="who says so")
 
 
 def read_pins(recipes: Path) -> dict[str, Pin]:
@@ -90,4 +90,4 @@ def pin_repos(models: Sequence[str], data: Sequence[str], *, recipes: Path, toda
 def write_pins(pins: dict[str, Pin], recipes: Path) -> None:
     """Write the file, sorted, atomically."""
     rows = {repo: pin.model_dump(mode="json") for repo, pin in sorted(pins.items(), key=lambda item: item[0].lower())}
-    write_text(recipes / FILE, HEAD + yaml.safe_dump(rows, sort_keys=False, width=140))
+    write_text(recipes / FILE, HEAD + dumped(rows))

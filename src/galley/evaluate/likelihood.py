@@ -95,4 +95,4 @@ def cached_continuation(
 
 def not_run(benchmark: str, metric: str, unit: str, reason: str) -> dict:
     """Return the row of a benchmark that could not be run: a reason and no score."""
-    return {**item_row(benchmark, metric, unit, "", float("nan"), 1.0), "status": "not_run", "reason": reason}
+    return {**item_row(benchmark, metric, unit, "", 0.0, 1.0), "score": math.nan, "status": "not_run", "reason": reason}

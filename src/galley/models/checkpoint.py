@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 STORED = ("F64", "F32", "F16", "BF16")  # how safetensors calls the numbers that a float weight may be kept in
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 AGAIN = "fetch the model again, or save it whole with `save_pretrained`"
+ABOVE_0 = (lambda x: 0 < x < math.inf, "a finite number above 0")
+FROM_0 = (lambda x: 0 <= x < math.inf, "a finite number from 0")
+NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "rope_theta": ABOVE_0, "rope_local_base_freq": ABOVE_0, "factor": ABOVE_0, "rms_norm_eps": FROM_0, "layer_norm_eps": FROM_0,
+    "layer_norm_epsilon": FROM_0, "max_position_embeddings": (lambda x: x >= 1, "a whole number from 1"),
+}  # fmt: skip
 ONE_PLACE = "take the weights and config.json from one place"
 
 
@@ -67,8 +74,21 @@ def read_config(path: Path) -> PreTrainedConfig:
                 f"quantization_config in {file} has quant_method {method!r}, which transformers {transformers.__version__} does not know: "
                 "the weights would be read as if they were plain; take the unquantised model"
             )
+    _check_numbers(raw, file=file)
     with loading(path):
         return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+
+
+def _check_numbers(raw: dict[str, Any], *, file: Path) -> None:
+    """Refuse a configuration's numbers with which no model computes, at any depth: transformers takes them, and scores would be NaN."""
+    for name, value in raw.items():
+        if isinstance(value, dict):
+            _check_numbers(value, file=file)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        fine, takes = NUMBERS.get(name, (lambda x: not math.isnan(x), "a number"))
+        if not fine(value):
+            raise GalleyError(f"{name} in {file} is {value}; it takes {takes}: {ONE_PLACE}")
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from galley.artifact import atomic_path
+from galley.artifact import GalleyError, atomic_path
 from galley.progress import progress
 
 
@@ -110,6 +110,11 @@ def _window(
 
 
 def item_row(benchmark: str, metric: str, unit: str, item_id: str, score: float, weight: float) -> dict:
-    """Return the item row of one score; `weight` is the item's share of the mean."""
+    """Return the item row of one score; `weight` is the item's share of the mean. GalleyError for a score that is not finite."""
+    if not math.isfinite(score):  # a mean by pandas would pass NaN over
+        raise GalleyError(
+            f"{metric} of {benchmark} {item_id!r} is {score}: the model's numbers overflow or are none; take weights and a config.json "
+            "that work together, or an earlier checkpoint"
+        )
     return {"benchmark": benchmark, "metric": metric, "unit": unit, "item_id": item_id, "score": score,
             "weight": weight, "status": "ok", "reason": ""}  # fmt: skip

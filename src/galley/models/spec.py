@@ -11,10 +11,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from galley.artifact import GalleyError
-from galley.recipe import COST, Strict, TimesEffort
+from galley.recipe import COST, Name, Strict, TimesEffort
 
 TEXTS = ("shakespeare", "paul_graham_essays")  # the sources of text that `prepare-corpus` is given
 FIELD_OF = {"scratch": "scratch", "wheel": "source", "hub": "repo"}  # what a model of each kind needs
+
+
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="a folder's name, and a word of a command")]
 
 
 class ScratchModel(Strict):
@@ -49,9 +52,9 @@ class Model(Strict):
     """A base model: trained here, taken from a wheel, or from the hub at a commit."""
 
     kind: Literal["scratch", "wheel", "hub"]
-    source: str | None = Field(default=None, description="id in recipes/sources.yaml, for kind wheel")
-    repo: str | None = Field(default=None, description="hub id, for kind hub")
-    revision: str | None = Field(default=None, description="hub commit, 40 hex digits, for kind hub")
+    source: Name | None = Field(default=None, description="id in recipes/sources.yaml, for kind wheel")
+    repo: Name | None = Field(default=None, description="hub id, for kind hub")
+    revision: Name | None = Field(default=None, description="hub commit, 40 hex digits, for kind hub")
     scratch: ScratchModel | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     gpus: Annotated[int, COST] = Field(default=0, ge=0)

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from galley import inputs
 from galley.artifact import sole
 from galley.options import WorkersOption, file, new_file, number
 from galley.options import checked as checked_by
+from galley.seen import say
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 sandbox_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Untrusted programs: what isolates them here.")
@@ -25,6 +27,7 @@ def _not_here(names: str) -> str | None:
 
 
 PACKAGES = checked_by("packages", "packages that are installed here, by commas", _not_here)
+OUTCOMES = new_file(inputs.json_lines(line=int, line_sha256=str, verdict=str))
 LINES = """\b
 A line is a program and what to do with it; "limits" may be left out:
   {"id": "1", "code": "print(1)", "do": {"kind": "run", "stdin": ""}, "limits": {"cpu_s": 2}}
@@ -50,18 +53,18 @@ def doctor() -> None:
     from galley.sandbox.pool import Sandbox
 
     for name, text in probe.kernel():
-        typer.echo(f"  {name:24} {text}")
+        say(f"  {name:24} {text}")
     try:
         with Sandbox(probe=False) as sandbox:
-            typer.echo(f"  {'isolation':24} {sandbox.isolation}")
+            say(f"  {'isolation':24} {sandbox.isolation}")
             findings = probe.quick(sandbox) + probe.slow(sandbox)
     except GalleyError as error:
-        typer.echo(f"\n{error}\n\n{probe.ADVICE}", err=True)
+        say(f"\n{error}\n\n{probe.ADVICE}", err=True)
         raise typer.Exit(1) from None
     for finding in findings:
-        typer.echo(f"  {finding.name:24} {'held' if finding.held else 'BROKEN'} {finding.detail}".rstrip())
+        say(f"  {finding.name:24} {'held' if finding.held else 'BROKEN'} {finding.detail}".rstrip())
     broken = [finding.name for finding in findings if not finding.held]
-    typer.echo(f"\nno_sandbox: {', '.join(broken)} did not hold" if broken else "\nPrograms are isolated.")
+    say(f"\nno_sandbox: {', '.join(broken)} did not hold" if broken else "\nPrograms are isolated.")
     raise typer.Exit(1 if broken else 0)
 
 
@@ -69,7 +72,7 @@ def doctor() -> None:
 @sole
 def run_programs(
     source: Annotated[Path, typer.Argument(help="JSON lines, a program each, as below", callback=file("JSON lines, a program each"))],
-    out: Annotated[Path, typer.Argument(help="JSON lines: one outcome per input line, in its order", callback=new_file())],
+    out: Annotated[Path, typer.Argument(help="JSON lines: one outcome per input line, in its order", callback=OUTCOMES)],
     workers: WorkersOption = 1,
     cpu_s: Annotated[float, number(0.0, 86_400.0, above=True, help="CPU seconds of one program")] = 5.0,
     wall_s: Annotated[float, number(0.0, 86_400.0, above=True, help="wall seconds of one program")] = 10.0,
@@ -88,6 +91,6 @@ def run_programs(
     packages = [name for name in preload.split(",") if name]
     with Sandbox(workers=workers, limits=limits, preload=packages, unsafe=unsafe) as sandbox:
         counts = run(source, out, sandbox=sandbox)
-    typer.echo(json.dumps(counts, sort_keys=True))
+    say(json.dumps(counts, sort_keys=True))
     if counts.get("invalid"):
         raise typer.Exit(1)

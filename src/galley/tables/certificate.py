@@ -11,11 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from galley.artifact import write_text
-from galley.tables.escape import markdown_text, visible
+from galley.seen import visible
+from galley.tables.escape import markdown_text
 from galley.tables.machine import FACTS, made_with
 from galley.tables.numbers import number
 from galley.tables.quote import reader, section
-from galley.tables.render import OURS, Absent, claims_frame, footer, markdown_table, out_of_reach, page, read_table
+from galley.tables.render import OURS, Absent, claims_frame, footer, markdown_table, out_of_reach, page, read_table, seeds
 from galley.tables.rows import read_items, read_runs
 from galley.tables.verdicts import AGREES
 
@@ -78,6 +79,7 @@ def certificate(
         *out_of_reach(absent),
         "## Data",
         markdown_table(data),
+        *seeds_used(table),
         "## Not run",
         "\n".join(
             [f"- {markdown_text(reason)}: {n} numbers" for reason, n in missing.items()]
@@ -127,6 +129,13 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     by_stage = runs.groupby("stage")
     summed = by_stage[["wall_s", "cpu_s"]].sum().round(0).assign(peak_rss_mib=by_stage["peak_rss_mib"].max())
     return summed.map(number).reset_index()
+
+
+def seeds_used(table: pd.DataFrame) -> list[str]:
+    """Return the section of how many seeds the numbers of each method rest on, as Markdown; nothing where all have as many."""
+    by_count = seeds(table)
+    lines = [f"- {count}: {markdown_text(', '.join(methods))}" for count, methods in by_count]
+    return ["## Seeds", "\n".join(lines)] if len(lines) > 1 else []
 
 
 def data_used(items: pd.DataFrame) -> pd.DataFrame:

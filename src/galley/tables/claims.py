@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from galley.artifact import GalleyError
 from galley.declared import Loc, line_of, read_yaml, refusal
-from galley.recipe import Scale, Strict, merge
+from galley.recipe import Name, Scale, Strict, Text, merge
 
 # Merged key by key over a default; any other key is replaced whole, so that a margin never borrows another one's reason.
 MERGED = ("rows", "lhs", "rhs")
 OWN = ("id", "statement")  # never a default: with them a claim can be read where it stands
-Name = Annotated[str, Field(pattern=r"\S")]  # not empty
 Kind = Literal["structural", "order", "equivalence", "non_inferiority", "trend", "value"]
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "proxy_agrees", "proxy_disagrees", "not_run")
 
@@ -42,7 +41,7 @@ class Margin(Strict):
     """The difference that matters, in the metric's unit, and why that much."""
 
     abs: float = Field(ge=0)
-    reason: str = Field(min_length=10)
+    reason: Text = Field(min_length=10)
 
 
 class Expected(Strict):
@@ -64,7 +63,7 @@ class Control(Strict):
     """A broken variant: the claim judged on these rows instead must not agree."""
 
     name: Name
-    why: Name
+    why: Text
     lhs: Rows | None = None
     rhs: Rows | None = None
     points: list[Point] | None = None
@@ -74,8 +73,8 @@ class Claim(Strict):
     """One claim; see docs/statistics.md for each kind's rule."""
 
     id: str = Field(pattern=r"^\S+$")
-    statement: Name
-    source: Name = Field(description="where the paper makes it")
+    statement: Text
+    source: Text = Field(description="where the paper makes it")
     tier: Literal["headline", "secondary", "ablation"] = "secondary"
     kind: Kind
     lhs: Rows | None = None
@@ -86,7 +85,7 @@ class Claim(Strict):
     margin: Margin
     exact: bool = Field(default=False, description="true for arithmetic and equivalences, judged alike at any scale")
     scales: list[Scale] = Field(min_length=1)
-    not_run_reason: str = "this scale cannot test it"
+    not_run_reason: Text = "this scale cannot test it"
     controls: list[Control]
     expect: dict[Scale, list[str]] = Field(default_factory=dict, description="per scale, the verdicts that are no regression")
 

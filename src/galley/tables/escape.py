@@ -10,8 +10,8 @@ import html
 import re
 import unicodedata
 
-# Printable by Unicode's categories, yet nothing is seen of them: fillers, joiners, selectors of variants.
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+from galley.seen import code_point, visible
+
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{ch: f"\\{ch}" for ch in "\\`*_[]{}|~$"}}  # entities: every dialect knows them
 _WORD_INSIDE = re.compile(r"(?<=[^\W_])_+(?=[^\W_])")  # no emphasis in CommonMark: names stay readable
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -31,21 +31,6 @@ _LATEX |= {chr(code): rf"$\{name}$" for code, name in (
 )}  # fmt: skip
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"',
             "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c"}  # fmt: skip
-
-
-def visible(text: object) -> str:
-    """Return a text on one line in which what cannot be seen (controls, marks of direction, zero width) stands as [U+202E]."""
-    return all_seen(re.sub(r"[^\S\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+", " ", str(text)).strip(" "))
-
-
-def all_seen(line: str) -> str:
-    """Return a line with its spaces as they are and what cannot be seen by its code point."""
-    return "".join(ch if ch.isprintable() and not _UNSEEN.match(ch) else code_point(ch) for ch in line)
-
-
-def code_point(ch: str) -> str:
-    """Return a character's name in ASCII."""
-    return f"[U+{ord(ch):04X}]"
 
 
 def html_text(text: object) -> str:

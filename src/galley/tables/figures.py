@@ -21,8 +21,8 @@ from pydantic import AfterValidator, Field
 
 from galley.artifact import GalleyError, atomic_dir, digest
 from galley.declared import checked, read_yaml
-from galley.recipe import Strict
-from galley.tables.escape import visible
+from galley.recipe import Name, Strict, Text
+from galley.seen import visible
 from galley.tables.metrics import Metric
 from galley.tables.rows import read_items
 
@@ -47,15 +47,15 @@ class Axis(Strict):
 
     column: Literal["setting", "item_id"]
     pattern: Annotated[str, AfterValidator(_one_group)] = Field(description="a regular expression whose one group is the number")
-    label: str
+    label: Text
 
 
 class Drawn(Strict):
     """What every figure says: whose rows, and what their score is called. Each model has a file of its own."""
 
-    metric: str
-    benchmarks: list[str] = Field(default_factory=list, description="none: any")
-    label: str = Field(description="what the score is")
+    metric: Name
+    benchmarks: list[Name] = Field(default_factory=list, description="none: any")
+    label: Text = Field(description="what the score is")
     x: Axis
 
 

@@ -105,8 +105,9 @@ class Ledger:
         run_id = digest([self.key, name, given])
         frame = complete(rows, model=self.model, method=about.get("method", ""), seed=about.get("seed", 0))
         self.frames.append(frame.assign(**self.common, run_id=run_id, backend=self.backend))
-        run = {"stage": self.job.stage, "unit": name, "method": "", "setting": "", "seed": 0, "threads": threads()}
-        self.runs.append({**self.common, "model": self.model, "run_id": run_id, **run, **made_with(), **about, **facts})
+        of = {"stage": self.job.stage, "job": self.job.leaf, "plan": self.job.planned}
+        run = {"unit": name, "method": "", "setting": "", "seed": 0, "threads": threads()}
+        self.runs.append({**self.common, "model": self.model, "run_id": run_id, **of, **run, **made_with(), **about, **facts})
 
     def write(self) -> None:
         """Write <job>.items.parquet and <job>.runs.csv; GalleyError for a shard without work."""

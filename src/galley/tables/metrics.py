@@ -14,15 +14,15 @@ from pydantic import Field
 
 from galley.artifact import GalleyError
 from galley.declared import checked, read_yaml
-from galley.recipe import Strict
+from galley.recipe import Name, Strict, Text
 
 
 class Metric(Strict):
     """What a number of this name means."""
 
-    unit: str = Field(min_length=1)
+    unit: Name
     better: Literal["lower", "higher", "neither"]
-    what: str = Field(min_length=1)
+    what: Text
     kind: Literal["mean", "rate"] = Field(default="mean", description="rate: of items that are hits (1) or misses (0): Wilson's interval")
     role: Literal["result", "check"] = Field(default="result", description="check: listed with the claims, not in the paper-form table")
 

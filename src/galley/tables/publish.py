@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from galley.artifact import GalleyError, part_of
+from galley.inputs import no_text
 from galley.recipe import known_recipe
 from galley.tables.certificate import write_certificate
 from galley.tables.figures import draw_figures
@@ -69,7 +70,7 @@ def _readme(path: Path) -> Path:
     try:
         path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise GalleyError(f"{path}: no UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        raise GalleyError(f"{path}: {no_text(error)}; save it as UTF-8") from None
     except OSError as error:
         raise GalleyError(f"{path}: the recipe's README cannot be read ({error.strerror}); the certificate quotes it: write one") from None
     return path

@@ -10,7 +10,8 @@ import re
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from galley.tables.escape import all_seen, code_span, markdown_text
+from galley.seen import all_seen
+from galley.tables.escape import code_span, markdown_text
 
 
 def reader() -> MarkdownIt:

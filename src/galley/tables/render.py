@@ -77,10 +77,21 @@ def _measured(row: dict, name: str) -> str:
 def footer(table: pd.DataFrame) -> str:
     """Return what a reader needs to weigh the numbers: scale, intervals, seeds, device."""
     ours = table[table["status"] == "ok"]
-    seeds = f"{int(ours['n_seeds'].max())} seed(s)" if len(ours) else "no rows"
+    counts = [str(count) for count, _ in seeds(table)]
+    trained = f"{_or(counts)} seed{'s' if counts != ['1'] else ''}" if counts else "no rows"
     ways = "; ".join(sorted(set(ours["ci_method"].dropna()) - {""}))
-    return (f"Scale {table['scale'].iloc[0]}; {seeds}; device {', '.join(sorted(set(ours['device'])))}; 95 % intervals: {ways}; "
+    return (f"Scale {table['scale'].iloc[0]}; {trained}; device {', '.join(sorted(set(ours['device'])))}; 95 % intervals: {ways}; "
             f"{int((table['status'] == 'not_run').sum())} numbers not run.")  # fmt: skip
+
+
+def seeds(table: pd.DataFrame) -> list[tuple[int, list[str]]]:
+    """Return the numbers of seeds that our numbers rest on, each with the methods that have numbers of so many."""
+    ours = table[table["status"] == "ok"]
+    return [(int(count), sorted(set(mine["method"]))) for count, mine in ours.groupby("n_seeds")]
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def markdown_table(frame: pd.DataFrame, *, ours: Collection[str] = ()) -> str:

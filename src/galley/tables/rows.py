@@ -26,7 +26,7 @@ ITEM_COLUMNS = [
     "status", "reason", "run_id", "backend", "device",
 ]  # fmt: skip
 RUN_COLUMNS = [
-    "run_id", "paper", "scale", "stage", "unit", "model", "method", "setting", "seed", "wall_s", "cpu_s", "peak_rss_mib",
+    "run_id", "paper", "scale", "stage", "job", "plan", "unit", "model", "method", "setting", "seed", "wall_s", "cpu_s", "peak_rss_mib",
     "threads", "device", "tokens", *FACTS,
 ]  # fmt: skip
 STATUSES = {"ok", "not_run", "truncated", "parse_failed", "timeout", "failed"}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from galley.artifact import GalleyError
+from galley.inputs import no_text
 
 
 def read_sheet(path: Path, columns: Sequence[str], *, what: str, way_out: str) -> pd.DataFrame:
@@ -26,7 +27,7 @@ def read_sheet(path: Path, columns: Sequence[str], *, what: str, way_out: str) -
     except FileNotFoundError:
         raise GalleyError(f"no {what} at {path}; {way_out}") from None
     except UnicodeDecodeError as error:
-        raise GalleyError(f"{path}: {what} are no UTF-8 text (byte {error.start}); {way_out}") from None
+        raise GalleyError(f"{path}: {what} are {no_text(error)}; {way_out}") from None
     except (OSError, csv.Error) as error:
         raise GalleyError(f"{path}: {what} cannot be read ({getattr(error, 'strerror', None) or error}); {way_out}") from None
     if not rows:

@@ -106,9 +106,11 @@ def _row(key: dict, group: pd.DataFrame, metric: Metric) -> dict:
     weights = good.groupby("item_id")["weight"].first().loc[scores.columns]
     seed = zlib.crc32(" ".join(str(v) for v in key.values()).encode())
     e = estimate(scores.to_numpy(float), weights.to_numpy(float), rate=metric.kind == "rate" and "all" not in scores, seed=seed)
-    dropped = good["item_id"].nunique() - scores.shape[1]
+    dropped, idle = good["item_id"].nunique() - scores.shape[1], sorted(set(group["seed"]) - set(scores.index))
+    notes = [f"{dropped} items are not in every seed"] if dropped else []
+    notes += [f"no score of seed {', '.join(map(str, idle))}"] if idle else []
     return {**row, "value": e.value, "ci_low": e.low, "ci_high": e.high, "ci_method": e.method, "n_items": e.n_items, "n_seeds": e.n_seeds,
-            "status": "ok", "reason": f"{dropped} items are not in every seed" if dropped else ""}  # fmt: skip
+            "status": "ok", "reason": "; ".join(notes)}  # fmt: skip
 
 
 def estimate(scores: np.ndarray, weights: np.ndarray, *, rate: bool, seed: int) -> Estimate:

@@ -24,6 +24,7 @@ from galley.plan import read_plan_of
 from galley.sandbox.pool import Sandbox
 from galley.synthesize.journal import Journal
 
+PROBLEMS = 8
 FILES = ("problems", "sft", "sft_plain", "rl", "gtg", "functions")
 
 
@@ -120,7 +121,7 @@ def test_terms_end_where_a_function_raises_stalls_or_gives_no_integer(sandbox, t
 
 def tiny_plan():
     plan = read_plan_of("codeseq", "smoke")
-    return plan.model_copy(update={"synthesis": plan.synthesis.model_copy(update={"problems": 12, "gtg_problems": 3, "rollouts": 8})})
+    return plan.model_copy(update={"synthesis": plan.synthesis.model_copy(update={"problems": PROBLEMS, "gtg_problems": 3, "rollouts": 8})})
 
 
 def synthesize(out, plan, *, scale="smoke"):
@@ -132,9 +133,9 @@ def test_the_stage_splits_by_groups_and_survives_a_kill(sandbox, tmp_path):
     synthesize(whole, tiny_plan())
     rows = pd.read_parquet(whole / "synthesize.items.parquet")
     exact = rows[(rows["benchmark"] == "terms") & (rows["method"] == "reference")]
-    assert (exact["score"] == 1).all() and len(exact) == 12
+    assert (exact["score"] == 1).all() and len(exact) == PROBLEMS
     problems, test = ([from_json(x) for x in (whole / f"{n}.jsonl").read_text().splitlines()] for n in ("problems", "gtg"))
-    assert not {p.record for p in problems} & {p.record for p in test} and len(problems) + len(test) == 12
+    assert not {p.record for p in problems} & {p.record for p in test} and len(problems) + len(test) == PROBLEMS
     counts = json.loads((whole / "synthesis.json").read_text())["counts"]
     assert counts["kept"] + counts["little_variety"] == counts["input"] == 487
     # Killed while programs run, and started again: the same bytes, and no finished program ran twice.

@@ -1,11 +1,13 @@
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from damage import damaged, save_tiny
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -115,8 +117,16 @@ def test_wrong_paths_are_named(base, tmp_path):
     with pytest.raises(GalleyError, match=r"has no config\.json"):
         (tmp_path / "empty").mkdir()
         convert(tmp_path / "empty", tmp_path / "mla")
-    with pytest.raises(GalleyError, match=r"--out is .* is not empty; name a new folder"):
+    with pytest.raises(GalleyError, match=r"--out is .* is not empty, but holds 'config\.json'; name a new folder"):
         convert(base, base)
+    for inside in (base / "new", base / "ok/sub", tmp_path / "../" / tmp_path.name / "link" / "new"):
+        if not (tmp_path / "link").is_symlink():
+            (tmp_path / "link").symlink_to(base)
+        with pytest.raises(GalleyError, match=r"--out is .*, which lies in --model \(.*\); name a new folder"):
+            convert(base, inside)
+    with pytest.raises(GalleyError, match=r"--out is .*link, which is a link \(to .*\), which would be replaced.*; name a new folder"):
+        convert(base, tmp_path / "link")
+    assert not (base / "new").exists() and not (base / "ok").exists()
     with pytest.raises(GalleyError, match=r"--out is .*config\.json, which is a file and no folder; name a new folder"):
         convert(base, base / "config.json")
     with pytest.raises(GalleyError, match=r"--out is .*mla, which lies under .*config\.json', which is no folder"):
@@ -131,7 +141,7 @@ CALIBRATIONS = {
     "missing": (lambda path: None, "c.txt", "which is not there; give a .txt file"),
     "a folder": (lambda path: path.mkdir(), "c.txt", "which is a folder and no file; give a .txt file"),
     "empty": (lambda path: path.touch(), "c.txt", "which is empty; give a .txt file"),
-    "bytes": (lambda path: path.write_bytes(bytes(range(256)) * 50), "c.txt", "which is no UTF-8 text: byte 128; give"),
+    "bytes": (lambda path: path.write_bytes(bytes(range(256)) * 50), "c.txt", "which is no UTF-8 text \(byte 128 is 0x80\); give"),
     "too short": (
         lambda path: path.write_text("def f"),
         "c.txt",
@@ -185,7 +195,7 @@ def test_a_disk_without_room_is_said_before_a_weight_is_loaded(base, tmp_path, m
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=200_000))
     monkeypatch.setattr(own_model, "load_model", None)
-    with pytest.raises(GalleyError, match=r"the converted model needs 0\.\d MB in .*mla, which has 0\.2 MB free; make room there"):
+    with pytest.raises(GalleyError, match=r"the converted model needs \d+\.\d kB in .*mla, which has 200\.0 kB free; make room there"):
         convert(base, tmp_path / "mla", strategy="high")
     assert list(tmp_path.iterdir()) == []
 
@@ -204,7 +214,7 @@ def test_what_is_said_at_the_end_is_so(base, tmp_path):
     path, cache, text, *_, load, score = convert(base, out, strategy="high").splitlines()
     assert path == f"Wrote {out}."
     # 2 layers: 2 KV heads of size 32 keep 2 pairs (d_h/16) and a latent of 8 each, of keys and values
-    assert cache == "Cache: 18.8% of the original's is kept (48 of 256 numbers a token)."
+    assert cache == "Cache: 18.75 % of the original's is kept (48 of 256 numbers a token)."
     before, after = (bits(p) for p in (base, out))
     assert text == (
         "Held-out text (8 windows of 128 tokens from the topics of Python's language reference): "
@@ -230,7 +240,7 @@ def bits(path):
 
 def test_a_model_that_loses_nothing_is_not_told_to_train(base, tmp_path):
     said = convert(base, tmp_path / "mla", strategy="high", r=16, d_kv=None)
-    assert "100.0% of the original's" in said and "Fine-tune" not in said
+    assert "100 % of the original's" in said and "Fine-tune" not in said
 
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -315,8 +325,10 @@ def test_a_mistral_without_a_window_is_converted(base, tmp_path):
             "rope_type is 'yarn'.*convertible: default, linear, llama3",
         ),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor is 0.5"),
+        ({"max_position_embeddings": 1}, "max_position_embeddings in config.json is 1, so no token has one before it; give"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": -1}}, r"rope_theta in .*config\.json is -1; it takes a finite number"),
     ],
-    ids=["KV heads", "odd heads", "yarn", "partial"],
+    ids=["KV heads", "odd heads", "yarn", "partial", "one position", "base"],
 )
 def test_what_cannot_be_converted_is_refused_by_name(base, tmp_path, change, message):
     def damage(path):
@@ -335,3 +347,42 @@ def test_a_head_beside_the_embedding_is_kept_though_the_configuration_ties_them(
     ids = torch.arange(1, 40)[None]
     with torch.no_grad():
         assert torch.allclose(AutoModelForCausalLM.from_pretrained(tmp_path / "mla").eval()(ids).logits, original(ids).logits, atol=1e-5)
+
+
+def scaled(by, only=""):
+    """Return a damage that multiplies weights."""
+
+    def damage(path):
+        tensors = {name: x * (by if only in name else 1) for name, x in load_file(path / "model.safetensors").items()}
+        save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+    return damage
+
+
+@pytest.mark.parametrize("strategy", ["2-norm", "high"])
+def test_a_model_that_finds_no_number_is_refused_with_nothing_written(base, tmp_path, strategy):
+    """Its base is above 0 and finite, its inverse frequencies are not: each score is NaN, which pandas leaves out of a sum."""
+
+    def damage(path):
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps(config | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e-300}}))
+
+    source = damaged(base, tmp_path / "base", damage)
+    with pytest.raises(
+        GalleyError, match=rf"--model is {source}: bits_per_byte of heldout '.*' is nan: .*; take weights and a config\.json"
+    ):
+        convert(source, tmp_path / "mla", strategy=strategy)
+    assert not (tmp_path / "mla").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [scaled(0.0), scaled(1e30), scaled(1e30, "v_proj"), scaled(1e20, "k_proj"), scaled(0.0, "k_proj")],
+    ids=["all zero", "all 1e30", "v 1e30", "k 1e20", "k zero"],
+)
+def test_what_is_said_of_odd_weights_is_what_transformers_finds(base, tmp_path, damage):
+    source = damaged(base, tmp_path / "base", damage)
+    said = convert(source, tmp_path / "mla")
+    before, after = (float(x) for x in re.search(r": ([\d.]+) bits per byte before, ([\d.]+) after", said).groups())
+    assert before == pytest.approx(bits(source), abs=6e-5) and after == pytest.approx(bits(tmp_path / "mla"), abs=6e-5)
+    assert before > 1

@@ -53,7 +53,7 @@ def certify_code(sources: Path, *, limit: int | None = None, workers: int = 1, k
 
 def kept_folder() -> Path:
     """Return the folder for reference outputs and records of certification."""
-    from galley.data.fetch import cache_dir
+    from galley.data.cache import cache_dir
 
     return cache_dir() / "code_benchmarks"
 

@@ -13,23 +13,35 @@ import typer
 
 from galley import inputs
 from galley.artifact import GalleyError, sole
+from galley.evaluate.certificates import COLUMNS as CERTIFIED
 from galley.options import (
     MODEL_TAKES,
     SOURCES,
-    OutFileOption,
     SourcesOption,
     UnsafeOption,
     WorkersOption,
+    checked,
     file,
+    new_csv,
     new_file,
     number,
     one_of,
     replaced,
 )
+from galley.seen import say
 
 app = typer.Typer(rich_markup_mode=None)
 BENCHMARKS = ("humaneval", "mbpp", "humaneval_plus", "mbpp_plus", "bigcodebench", "bigcodebench_all")
 BenchmarkArgument = Annotated[str, typer.Argument(help=f"one of {', '.join(BENCHMARKS)}", callback=one_of(*BENCHMARKS))]
+SCORES = replaced(
+    inputs.holding("scores.csv", check=inputs.csv_table("suite", "metric", "samples_sha256")),
+    names=("results.jsonl", "scores.csv", "rejected.jsonl"),
+)
+AGREEMENT = replaced(
+    inputs.holding("agreement.csv", check=inputs.csv_table("suite", "programs", "agree")), names=("agreement.csv", "differences.jsonl")
+)
+DRAWN = new_file(inputs.json_lines(task_id=str, sample=int, finish=str))
+MODEL_OR_SERVED = checked("model", f"{MODEL_TAKES}, or the name of a model with --endpoint URL", lambda value: None)
 SAMPLES = "JSON lines with task_id and completion or solution, as evalplus writes them"
 
 
@@ -41,7 +53,7 @@ SAMPLES = "JSON lines with task_id and completion or solution, as evalplus write
 def code_eval(
     benchmark: BenchmarkArgument,
     samples: Annotated[Path, typer.Argument(help=SAMPLES, callback=file(SAMPLES))],
-    out: Annotated[Path, typer.Option(help="folder for results.jsonl, scores.csv and rejected.jsonl", callback=replaced("scores.csv"))],
+    out: Annotated[Path, typer.Option(help="folder for results.jsonl, scores.csv and rejected.jsonl", callback=SCORES)],
     sources: SourcesOption = SOURCES,
     workers: WorkersOption = 1,
     partial: Annotated[bool, typer.Option(help="score the tasks that have samples and ignore the others")] = False,
@@ -51,7 +63,7 @@ def code_eval(
     from galley.evaluate.code.score import score_file
 
     scores = score_file(benchmark, samples, sources=sources, out=out, workers=workers, partial=partial, unsafe=unsafe)
-    typer.echo(scores[["suite", "metric", "value", "ci_low", "ci_high", "n_tasks", "lines_rejected"]].to_string(index=False))
+    say(scores[["suite", "metric", "value", "ci_low", "ci_high", "n_tasks", "lines_rejected"]].to_string(index=False))
 
 
 @app.command(
@@ -61,8 +73,10 @@ def code_eval(
 @sole
 def code_generate(
     benchmark: BenchmarkArgument,
-    out: Annotated[Path, typer.Option(help="samples file to write (.jsonl)", callback=new_file())],
-    model: Annotated[str, typer.Option(help="a Hugging Face directory, or with --endpoint the name that the server knows")],
+    out: Annotated[Path, typer.Option(help="samples file to write (.jsonl)", callback=DRAWN)],
+    model: Annotated[
+        str, typer.Option(help="a Hugging Face directory, or with --endpoint the name that the server knows", callback=MODEL_OR_SERVED)
+    ],
     endpoint: Annotated[str | None, typer.Option(help="address of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")] = None,
     key_env: Annotated[str, typer.Option(help="environment variable that holds the endpoint's key")] = "OPENAI_API_KEY",
     style: Annotated[str | None, typer.Option(help="prompt convention; default: the benchmark's first")] = None,
@@ -92,7 +106,7 @@ def code_generate(
     else:
         found = inputs.first_wrong([Path(model)], [inputs.model])
         if found is not None:
-            raise GalleyError(f"--model is {model}, which {found[1]}; it takes {MODEL_TAKES}, or the name of a model with --endpoint URL")
+            raise GalleyError(f"--model is {model}, which {found[1]}; it takes {MODEL_OR_SERVED.takes}")  # type: ignore[attr-defined]
         import torch
 
         from galley.llm.local import HFBackend
@@ -100,13 +114,15 @@ def code_generate(
         backend = HFBackend.load(Path(model), dtype=getattr(torch, dtype), device=device, batch_size=batch_size, cache=kept)
     generate_samples(benchmark, backend, sources=sources, out=out, style=style, n=n, temperature=temperature, top_p=top_p,
                      max_tokens=max_tokens, seed=seed, limit=limit)  # fmt: skip
-    typer.echo(json.dumps({"samples": str(out)}))
+    say(json.dumps({"samples": str(out)}))
 
 
 @app.command(epilog="Example:  galley code-certify --limit 20 --workers 2 --out my/certificates.csv")
 @sole
 def code_certify(
-    out: OutFileOption = Path("results/table_code_certificates.csv"),
+    out: Annotated[Path, typer.Option(help="csv to write", callback=new_csv(*CERTIFIED, only=True))] = Path(
+        "results/table_code_certificates.csv"
+    ),
     sources: SourcesOption = SOURCES,
     limit: Annotated[int | None, number(2, 100_000, help="tasks per benchmark; default: all")] = None,
     workers: WorkersOption = 1,
@@ -124,7 +140,7 @@ def code_certify(
 @sole
 def code_parity(
     benchmark: Annotated[str, typer.Argument(help="humaneval_plus or mbpp_plus", callback=one_of("humaneval_plus", "mbpp_plus"))],
-    out: Annotated[Path, typer.Option(help="folder for agreement.csv and differences.jsonl", callback=replaced("agreement.csv"))],
+    out: Annotated[Path, typer.Option(help="folder for agreement.csv and differences.jsonl", callback=AGREEMENT)],
     sources: SourcesOption = SOURCES,
     per_task: Annotated[int, number(1, 10_000, help="published programs of each task")] = 3,
     limit: Annotated[int | None, number(1, 100_000, help="tasks; default: all")] = None,
@@ -133,4 +149,4 @@ def code_parity(
     """Compare our verdicts with evalplus's own on programs that models wrote."""
     from galley.evaluate.code.parity import write_parity
 
-    typer.echo(write_parity(benchmark, sources=sources, out=out, per_task=per_task, workers=workers, limit=limit).to_string(index=False))
+    say(write_parity(benchmark, sources=sources, out=out, per_task=per_task, workers=workers, limit=limit).to_string(index=False))

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from galley.plan import Plan as Base
-from galley.recipe import HOW_MANY, HowMany, Strict, TimesEffort
+from galley.recipe import HOW_MANY, WHOLE, HowMany, Name, Strict, TimesEffort, fewer
 
 Cases = Literal["own", "shuffled", "none"]
 
@@ -20,22 +20,24 @@ Cases = Literal["own", "shuffled", "none"]
 class HubCorpus(Strict):
     """A code corpus on the hub at a commit, streamed."""
 
-    repo: str
-    revision: str | None = Field(default=None, description="the data set's commit, 40 hex digits")
-    data_dir: str | None = None
-    field: str = "content"
-    id_field: str | None = None
+    repo: Name
+    revision: Name | None = Field(default=None, description="the data set's commit, 40 hex digits")
+    data_dir: Name | None = None
+    field: Name = "content"
+    id_field: Name | None = None
 
 
 class Functions(Strict):
     """Where functions come from, in this order."""
 
-    wheels: list[str] = Field(default_factory=list, description="source ids of wheels that are read, not installed")
-    packages: list[str] = Field(default_factory=list, description="installed packages, read and not imported")
+    wheels: list[Name] = Field(default_factory=list, description="source ids of wheels that are read, not installed")
+    packages: list[Name] = Field(default_factory=list, description="installed packages, read and not imported")
     stdlib: bool = True
     hub: HubCorpus | None = None
     limit: int | None = Field(default=None, gt=0, description="functions after the filters")
-    ngram: Literal[10, 13] = Field(default=10, description="words that a function may not share in a row with a benchmark")
+    ngram: Annotated[Literal[10, 13], WHOLE] = Field(
+        default=10, description="words that a function may not share in a row with a benchmark"
+    )
 
 
 class Inputs(Strict):
@@ -45,15 +47,22 @@ class Inputs(Strict):
     cases: int = Field(ge=7, description="inputs proposed for a function")
     min_hidden: int = Field(ge=1)
     checked: int = Field(default=2000, gt=1, description="samples of each split that the exact claims run again")
-    base_url: str | None = Field(default=None, description="endpoint: an OpenAI-compatible address; its key comes from the environment")
-    model: str | None = Field(default=None, description="endpoint: the model's name there")
+    base_url: Name | None = Field(default=None, description="endpoint: an OpenAI-compatible address; its key comes from the environment")
+    model: Name | None = Field(default=None, description="endpoint: the model's name there")
+
+    @model_validator(mode="after")
+    def _shows_some(self) -> Inputs:
+        fewer(self, "min_hidden", "cases")
+        return self
 
 
 class Sequences(Strict):
     """The character model on integer programs (D2 to D4)."""
 
     held_out: int = Field(gt=1)
-    shown: list[int] = Field(min_length=2, description="numbers of shown values, in training and in D3; the last is the most")
+    shown: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=2, description="numbers of shown values, in training and in D3; the last is the most"
+    )
     steps: TimesEffort = Field(gt=0)
     answer_tokens: int = Field(gt=0)
     lr: float = Field(gt=0)

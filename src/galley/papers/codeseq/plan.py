@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from galley.plan import Plan as Base
-from galley.recipe import HowMany, Strict, TimesEffort
+from galley.recipe import HowMany, Name, Strict, TimesEffort, fewer
 
 Family = Literal["linear", "quadratic", "geometric", "periodic", "triangular"]
 
@@ -20,9 +20,9 @@ Family = Literal["linear", "quadratic", "geometric", "periodic", "triangular"]
 class Endpoint(Strict):
     """An OpenAI-compatible endpoint; its key comes from the environment variable that `key_env` names."""
 
-    url: str
-    model: str
-    key_env: str = "OPENAI_API_KEY"
+    url: Name
+    model: Name
+    key_env: Name = "OPENAI_API_KEY"
     requests_per_minute: float | None = Field(default=None, gt=0)
     workers: int = Field(default=4, ge=1, description="requests at a time")
 
@@ -43,12 +43,13 @@ class Synthesis(Strict):
     endpoint: Endpoint | None = None
 
     @model_validator(mode="after")
-    def _has_its_endpoint(self) -> Synthesis:
+    def _consistent(self) -> Synthesis:
         users = [name for name in ("writer", "solver") if getattr(self, name) == "endpoint"] + (["guide"] if self.guide else [])
         if users and self.endpoint is None:
             raise ValueError(
                 f"{users[0]} needs an endpoint; give synthesis.endpoint with url and model, or set {users[0]} to its local choice"
             )
+        fewer(self, "gtg_problems", "problems", of=self.problems + self.generated)
         return self
 
 
@@ -80,7 +81,8 @@ class Functions(Strict):
     held_out: int = Field(gt=0, description="functions that are scored, by groups of like sequences")
 
     @model_validator(mode="after")
-    def _hides_some(self) -> Functions:
+    def _consistent(self) -> Functions:
+        fewer(self, "held_out", "limit")
         if self.shown + 5 > self.terms:
             raise ValueError(f"shown is {self.shown} of {self.terms} terms; at least 5 must stay hidden")
         return self

@@ -25,7 +25,7 @@ FILES = inputs.each(  # a file may hold nothing: its source was absent
     inputs.holding("sft.jsonl", "sft_plain.jsonl", check=inputs.json_lines(empty=True, prompt=str, answer=str)),
     inputs.holding("gtg.jsonl", check=inputs.json_lines(empty=True, **PROBLEM)),
 )
-MADE = folder("what `galley codeseq synthesize` made", FILES, example="{results}")
+MADE = folder("what `galley codeseq synthesize` made", FILES, example="{results}", open=True)
 SynthesisOption = Annotated[Path, typer.Option(help="folder of what the synthesize stage made", callback=MADE)]
 
 

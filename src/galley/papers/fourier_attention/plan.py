@@ -8,7 +8,7 @@ Source: ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,7 @@ from galley.evaluate.long.ruler_texts import TASKS
 from galley.evaluate.long.wording import PLAIN, Wording
 from galley.models.spec import CorpusPlan
 from galley.plan import Plan as Base
-from galley.recipe import Strict, TimesEffort
+from galley.recipe import WHOLE, Name, Strict, Text, TimesEffort, fewer
 
 Scheme = Literal["pyramid", "uniform", "kv_inverse", "layer_inverse"]
 
@@ -24,7 +24,7 @@ Scheme = Literal["pyramid", "uniform", "kv_inverse", "layer_inverse"]
 class Method(Strict):
     """One cache: its name in the tables and its settings."""
 
-    name: str
+    name: Name
     cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "h2o", "kivi", "palu", "quantized", "fourier", "noise"]
     mode: Literal["paper", "official", "ours"] = Field(default="ours", description="fourier: which reading of the method")
     orders_times: float = Field(default=1.0, gt=0, description="fourier: times the plan's orders; 0.0 < x; below one order counts as one")
@@ -38,10 +38,10 @@ class Method(Strict):
     whole_times: float = Field(
         default=1.0, gt=0, description="sink_window, snapkv, pyramidkv, h2o: tokens kept, times FourierAttention's whole ones"
     )
-    bytes_of: str | None = Field(
+    bytes_of: Name | None = Field(
         default=None, description="sink_window, snapkv, pyramidkv, h2o, kivi, palu: the Fourier method whose bytes it may use"
     )
-    nbits: Literal[2, 4] = Field(default=4, description="kivi, quantized (HQQ): bits")
+    nbits: Annotated[Literal[2, 4], WHOLE] = Field(default=4, description="kivi, quantized (HQQ): bits")
     group_heads: int | None = Field(default=None, ge=1, description="palu: key-value heads decomposed together; default: all of a layer")
     rank_fraction: float = Field(default=0.3, gt=0, lt=1, description="palu: share of a group's dims that stays; the paper's 0.3")
     energy: float | None = Field(default=None, gt=0, lt=1, description="palu: share of the squared singular values that stays, instead")
@@ -54,11 +54,11 @@ class Method(Strict):
 class Words(Strict):
     """How hidden facts are worded; {key} and {value} are filled in."""
 
-    fact: str = PLAIN.fact
-    ask: str = PLAIN.ask
-    stub: str = PLAIN.stub
-    ask_all: str = PLAIN.ask_all
-    stub_all: str = PLAIN.stub_all
+    fact: Text = PLAIN.fact
+    ask: Text = PLAIN.ask
+    stub: Text = PLAIN.stub
+    ask_all: Text = PLAIN.ask_all
+    stub_all: Text = PLAIN.stub_all
 
     @property
     def wording(self) -> Wording:
@@ -101,6 +101,12 @@ class LongBench(Strict):
         default_factory=lambda: ["full"], description="methods that also read long prompts cut at their end or start (an audit)"
     )
 
+    @model_validator(mode="after")
+    def _answers_fit(self) -> LongBench:
+        fewer(self, "gold_tokens", "max_length")
+        fewer(self, "new_tokens", "max_length")
+        return self
+
 
 class Ruler(Strict):
     """RULER's tasks at one length."""
@@ -117,6 +123,10 @@ class Ruler(Strict):
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown:
             raise ValueError(f"tasks has {unknown[0]!r}; allowed: {', '.join(TASKS)}")
+        fewer(self, "new_tokens", "length")
+        unread = [name for name in self.generate or () if self.methods is not None and name not in self.methods]
+        if unread:
+            raise ValueError(f"generate has {unread[0]!r}, which is not among methods, {', '.join(self.methods or ())}; add it there")
         return self
 
 

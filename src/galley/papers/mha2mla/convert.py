@@ -64,6 +64,9 @@ def check_convertible(config: PreTrainedConfig, *, positions: int | None = None)
     if positions is not None and not 2 <= positions <= longest:
         raise GalleyError(f"--positions is {positions}; it takes 2 to {longest}, what the model has (max_position_embeddings)")
     window, wanted = window_of(config), positions or longest
+    for name, least in (("max_position_embeddings", longest), ("sliding_window", window)):
+        if least is not None and least < 2:
+            raise GalleyError(f"{name} in config.json is {least}, so no token has one before it; give a model that sees 2 or more")
     if window is not None and window < wanted:
         raise GalleyError(
             f"model sees the last {window} tokens only (sliding_window in its config.json), and {wanted} positions are asked for: a latent "

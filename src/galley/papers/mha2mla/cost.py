@@ -7,7 +7,7 @@ count for a dense decoder; GPU-hours are the recipe's own figures per arm.
 from __future__ import annotations
 
 from galley.cost import CORE_FLOPS, Takes, weight_bytes
-from galley.cost_page import size
+from galley.disk import size
 from galley.models.spec import Model
 from galley.papers.mha2mla.plan import Arm, Plan
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from galley import inputs
+from galley import inputs, outputs
 from galley.artifact import GalleyError, digest, room
 from galley.data.corpus import pydoc_documents, stdlib_documents
 from galley.evaluate.likelihood import heldout_windows
@@ -26,6 +26,7 @@ from galley.papers.mha2mla.calibration import pair_norms, pair_scores
 from galley.papers.mha2mla.convert import check_convertible, config_of, convert_mla, head_size, save_converted, window_of
 from galley.papers.mha2mla.low_rank import BALANCES, METHODS
 from galley.papers.mha2mla.partial_rope import STRATEGIES
+from galley.tables.numbers import percent
 from galley.train.packing import pack
 
 # On SmolLM2-135M, 97 % of the pairs chosen from 8,192 tokens are those chosen from 16,384 others.
@@ -56,7 +57,7 @@ def convert_own_model(
     ):  # fmt: skip
         if value not in allowed:
             raise GalleyError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
-    _check_out(out)
+    _check_out(out, model=model)
     texts = _calibration_texts(calibration, strategy=strategy)
     source = _source(model, out=out, revision=revision)
     config = read_config(source)
@@ -72,13 +73,14 @@ def convert_own_model(
     longest = positions or config.max_position_embeddings
     heldout = _heldout(tokenizer, longest=longest, source=source)
     _check_ids(heldout.ids, original, source=source)
+    before = _bits_per_byte(original, heldout, of=f"--model is {model}")
     scores = _calibrate(original, tokenizer, texts, longest=longest, calibration=calibration, source=source) if texts else None
     settings = shape | {"strategy": strategy, "r": r, "balance": balance, "expand_gqa": expand_gqa}
     converted = convert_mla(original, scores=scores, **settings)
     tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
     found = {
         "cache_per_token": {"before": counted_elements_per_token(original), "after": counted_elements_per_token(converted)},
-        "bits_per_byte": {"before": _bits_per_byte(original, heldout), "after": _bits_per_byte(converted, heldout)},
+        "bits_per_byte": {"before": before, "after": _bits_per_byte(converted, heldout, of=f"the conversion of {model}")},
         "heldout": f"{HELDOUT_WINDOWS} windows of {heldout.ids.shape[1]} tokens from {HELDOUT}",
     }
     kept = settings | {"calibration": str(calibration or "the standard library's text"), "dtype": dtype}
@@ -88,12 +90,12 @@ def convert_own_model(
     return _said(out, found, window=window_of(config), longest=longest)
 
 
-def _check_out(out: Path) -> None:
-    wrong = inputs.first_wrong([out], [inputs.new_folder()])
-    if wrong:
-        raise GalleyError(f"--out is {out}, which {wrong[1]}; name a new folder")
-    if out.exists() and any(out.iterdir()):
-        raise GalleyError(f"--out is {out}, which is not empty; name a new folder")
+def _check_out(out: Path, *, model: str) -> None:
+    """Refuse what the command line refuses of --out, for who calls from Python."""
+    wrong = inputs.first_wrong([out], [outputs.made_anew()])
+    how = outputs.overlap(out, Path(model)) if Path(model or "no name").is_dir() else None
+    if wrong or how:
+        raise GalleyError(f"--out is {out}, which {wrong[1] if wrong else f'{how} --model ({model})'}; name a new folder")
 
 
 def _source(model: str, *, out: Path, revision: str | None) -> Path:
@@ -105,7 +107,7 @@ def _source(model: str, *, out: Path, revision: str | None) -> Path:
         return folder
     if folder.exists():
         raise GalleyError(f"--model is {model}, which is a file; name the folder that holds config.json and the weights")
-    if model.startswith((".", "/", "~")) or model.count("/") != 1 or not all(model.split("/")):
+    if model.startswith((".", "/", "~")) or model.count("/") != 1 or not all(model.split("/")) or folder.is_symlink():
         raise GalleyError(f"--model is {model!r}, which is no folder here; name one, or a model of the hub as owner/name")
     from galley.models.hub import snapshot
 
@@ -187,17 +189,20 @@ def _check_ids(ids: torch.Tensor, model: PreTrainedModel, *, source: Path) -> No
         )
 
 
-def _bits_per_byte(model: PreTrainedModel, windows: Windows) -> float:
-    rows = score_windows(model, windows)
+def _bits_per_byte(model: PreTrainedModel, windows: Windows, *, of: str) -> float:
+    try:
+        rows = score_windows(model, windows)
+    except GalleyError as error:
+        raise GalleyError(f"{of}: {error}") from None
     return float((rows["score"] * rows["weight"]).sum() / rows["weight"].sum())
 
 
 def _said(out: Path, found: dict[str, Any], *, window: int | None, longest: int) -> str:
     cache, bits = found["cache_per_token"], found["bits_per_byte"]
-    kept, numbers = cache["after"] / cache["before"], f"{cache['after']:,.0f} of {cache['before']:,.0f} numbers a token"
+    kept, numbers = percent(cache["after"] / cache["before"]), f"{cache['after']:,.0f} of {cache['before']:,.0f} numbers a token"
     lines = [
         f"Wrote {out}.",
-        f"Cache: {kept:.1%} of the original's is kept ({numbers}).",
+        f"Cache: {kept} of the original's is kept ({numbers}).",
         f"Held-out text ({found['heldout']}): {bits['before']:.4f} bits per byte before, {bits['after']:.4f} after.",
     ]
     if window is not None:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from galley.models.spec import CorpusPlan
 from galley.plan import Plan as Base
-from galley.recipe import Strict, TimesEffort
+from galley.recipe import Name, Strict, TimesEffort, fewer
 
 BENCHMARKS = ("piqa_valid", "hellaswag_fixture", "longbench_config", "longbench_multi_news")
 HUB_BENCHMARKS = ("hub_mmlu", "hub_arc", "hub_openbookqa", "hub_hellaswag", "hub_winogrande", "hub_longbench")  # whole tasks
@@ -22,7 +22,7 @@ HUB_BENCHMARKS = ("hub_mmlu", "hub_arc", "hub_openbookqa", "hub_hellaswag", "hub
 class Arm(Strict):
     """One way to convert: the method's name in the tables and the conversion's settings."""
 
-    method: str = Field(min_length=1)
+    method: Name
     strategy: Literal["high", "low", "uniform", "2-norm", "all", "none"] = Field(description="all: keep every pair; none: NoPE")
     d_kv: int | None = Field(
         default=None, ge=1, description="per KV head, at d_h=64; scaled with the model's own d_h. None: partial RoPE only"
@@ -88,6 +88,11 @@ class Heldout(Strict):
     window_tokens: int = Field(gt=1)
     curve_windows: int = Field(gt=0, description="windows scored at each point of the curve")
 
+    @model_validator(mode="after")
+    def _curve_is_of_them(self) -> Heldout:
+        fewer(self, "curve_windows", "windows", or_all=True)
+        return self
+
 
 class Benchmarks(Strict):
     """Budgets of the benchmark stage; a zero limit skips the benchmark and says so."""
@@ -104,6 +109,11 @@ class Benchmarks(Strict):
     continuation_prefix: int = Field(gt=0)
     continuation_tokens: int = Field(gt=1)
     quant_residual: int = Field(gt=0, description="tokens kept in full precision by the quantised caches")
+
+    @model_validator(mode="after")
+    def _answers_fit(self) -> Benchmarks:
+        fewer(self, "longbench_max_new_tokens", "longbench_max_length")
+        return self
 
 
 class Plan(Base):

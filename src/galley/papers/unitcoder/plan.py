@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from galley.plan import Plan as Base
-from galley.recipe import Strict, TimesEffort
+from galley.recipe import Strict, TimesEffort, fewer
 
 
 class LimitsPlan(Strict):
@@ -58,6 +58,11 @@ class Pipeline(Strict):
     keep: int = Field(ge=1)
     tries: int = Field(ge=0, description="search repairer: edits that it runs before it proposes")
     batch: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _keeps_what_is_proposed(self) -> Pipeline:
+        fewer(self, "keep", "proposals", or_all=True)
+        return self
 
 
 class Mutants(Strict):
