@@ -15,7 +15,7 @@ from galley.plan import read_plan_of
 from galley.recipe import SCALES, recipe_names
 from galley.stage import stages_of
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1200)]  # the dry runs are all made before the first test
 CERTIFICATE = "results/certificate_mha2mla.html"
 
 
