@@ -289,10 +289,10 @@ def check_targets():
     """Refuse a target that is there not and that no rule makes, once all rules are known; in a bucket the storage's names are others."""
     if not workflow.is_main_process or workflow.storage_settings.default_storage_provider:
         return
-    known = {rule.name for rule in workflow.rules}
+    known = {one.name for one in workflow.rules}
     for target in get_argument_parser().parse_args(sys.argv[1:]).targets:  # the workflow is told of them later
-        if target not in known and not Path(target).exists() and not any(rule.is_producer(target) for rule in workflow.rules):
-            what = f"no rule makes {target!r}: it is a rule, such as all, or a file, such as results/table_{RECIPES[0]}.csv"
+        if target not in known and not Path(target).exists() and not any(one.is_producer(target) for one in workflow.rules):
+            what = f"nothing makes {target!r}; name a rule, such as all, or a file, such as results/table_{RECIPES[0]}.csv"
             stop(f"{what}; `snakemake --list` says the rules")
 
 

@@ -179,7 +179,7 @@ def refusal(done):
 
 @pytest.mark.parametrize("command", [("galley", "run"), ("snakemake", "--cores", "1")])
 def test_a_target_that_no_rule_makes_is_one_line(clone, command):
-    assert "no rule makes 'results/nope.csv': it is a rule, such as all, or a file" in refusal(clone.run(*command, "results/nope.csv"))
+    assert "nothing makes 'results/nope.csv'; name a rule, such as all, or a file" in refusal(clone.run(*command, "results/nope.csv"))
 
 
 @pytest.mark.parametrize("command", [("galley", "run", "-n"), ("snakemake", "-n")])
