@@ -53,7 +53,7 @@ def test_a_prompt_shows_terms_and_never_the_function(synthesis):
     learnt, held = split_items(items, held_out=8, seed=0)
     assert len(learnt) + len(held) == 40 and 0 < len(held) <= 8
     item = Item("A1", "def f(n):\n    return n**2\n", (1, 4, 9, 16, 25, 36))
-    example = example_of(item, terms=item.terms, wanted=Functions(limit=1, terms=8, shown=3, held_out=1))
+    example = example_of(item, terms=item.terms, wanted=Functions(limit=2, terms=8, shown=3, held_out=1))
     assert example.prompt == f"# f(1), f(2), f(3), ... = 1, 4, 9\n{HEAD}" and example.answer == "\n    return n**2\n"
 
 

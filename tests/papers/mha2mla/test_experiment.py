@@ -137,7 +137,9 @@ def test_more_seeds_keep_the_finished_ones(ground, made):
     two = adapted(given, job_of(plan.model_copy(update={"seeds": 2}), out))
     assert named(made) == [f"{arm.name}-1" for arm in plan.arms if arm.train]
     assert all(a.equals(b) for a, b in zip(one.frames, two.frames[: len(plan.arms)], strict=True))
-    assert one.runs == two.runs[: len(plan.arms)] and [run["seed"] for run in two.runs[len(plan.arms) :]] == [1, 1]
+    kept = [run | {"plan": one.runs[0]["plan"]} for run in two.runs[: len(plan.arms)]]  # its digest says which seeds the job was asked for
+    assert one.runs == kept and one.runs[0]["plan"] != two.runs[0]["plan"]
+    assert [run["seed"] for run in two.runs[len(plan.arms) :]] == [1, 1]
 
 
 def test_a_benchmark_is_of_its_model_and_of_the_sources_that_are_there(ground, made, monkeypatch, tmp_path):
