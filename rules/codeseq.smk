@@ -51,6 +51,7 @@ use rule stage as codeseq_tune with:
     input:
         **BASE,
         synthesis=expand("results/{{scale}}/codeseq/{name}.jsonl", name=["functions", "gtg", "sft", "sft_plain"]),
+        sources=sources_of("codeseq", "tune"),
     threads: shard_threads("codeseq")
     resources:
         mem_mb=memory("codeseq", copies=5, beside=4000),

@@ -1,7 +1,25 @@
-"""FourierAttention: calibrate the channels and check the exact claims, then read needles, LongBench and RULER through every cache.
+"""FourierAttention: what its authors published; then the channels, and needles, LongBench and RULER through every cache.
 
 A prompt is prefilled once and all methods are scored on it, so prompts are spread over `shards`.
 """
+
+
+pathvars:
+    stage="fourier_attention/published",
+
+
+use rule stage as fourier_attention_published with:
+    """Tables 1 and 2, the later version's, and the shipped lists of channels: no model is read."""
+    input:
+        paper=local("recipes/fourier_attention/paper_values.csv"),
+        sources=sources_of("fourier_attention", "published"),
+    output:
+        **LEAVES,
+    resources:
+        mem_mb=2000,
+        runtime=hours(1, paper=1),
+    params:
+        **declared("fourier_attention", "published"),
 
 
 pathvars:
@@ -13,7 +31,6 @@ use rule stage as fourier_attention_inspect with:
     input:
         **BASE,
         corpus=text("fourier_attention", "calibration"),
-        paper=local("recipes/fourier_attention/paper_values.csv"),
     output:
         **LEAVES,
         errors="results/{scale}/fourier_attention/{model}/errors.safetensors",

@@ -37,6 +37,7 @@ use rule stage as mha2mla_arms with:
         corpus=text("mha2mla", "train", "heldout"),
         norms="results/{scale}/mha2mla/{model}/norms.safetensors",
         sources=sources_of("mha2mla", "arms"),
+        paper=local("recipes/mha2mla/paper_values.csv"),
     threads: shard_threads("mha2mla")
     resources:
         mem_mb=memory("mha2mla", copies=6, a_process=3000),

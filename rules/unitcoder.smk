@@ -16,8 +16,8 @@ use rule stage as unitcoder_corpus with:
         **LEAVES,
         functions="results/{scale}/unitcoder/functions.jsonl",
     resources:
-        mem_mb=2000,
-        runtime=hours(1, paper=1),
+        mem_mb=lambda wildcards: 16000 if wildcards.scale == "paper" else 2000,
+        runtime=hours(1, paper=12),
     params:
         **declared("unitcoder", "corpus"),
 
@@ -100,11 +100,26 @@ use rule stage as unitcoder_debugging with:
 
 
 pathvars:
+    stage="unitcoder/demo",
+
+
+use rule stage as unitcoder_demo with:
+    """A1 to A3: the authors' released demo, counted and run again."""
+    input:
+        sources=sources_of("unitcoder", "demo"),
+    resources:
+        mem_mb=3000,
+        runtime=hours(1, paper=1),
+    params:
+        **declared("unitcoder", "demo"),
+
+
+pathvars:
     stage="unitcoder/{model}/tuning",
 
 
 use rule stage as unitcoder_tuning with:
-    """M1: fine-tuning on filtered, unfiltered and failing programs, equal tokens; likelihood of held-out programs."""
+    """M1 and M2: fine-tuning on filtered, unfiltered and failing programs, equal tokens; likelihood of held-out programs, and answers."""
     input:
         **BASE,
         programs="results/{scale}/unitcoder/programs.jsonl",
@@ -116,3 +131,24 @@ use rule stage as unitcoder_tuning with:
         gpu=gpus_of("unitcoder"),
     params:
         **declared("unitcoder", "tuning"),
+
+
+pathvars:
+    stage="unitcoder/{model}/post_training",
+
+
+use rule stage as unitcoder_post_training with:
+    """N and T: fine-tuning on the pipeline's programs, whole and with a part of it left out; answers to code benchmarks."""
+    input:
+        **BASE,
+        functions="results/{scale}/unitcoder/functions.jsonl",
+        passed="results/{scale}/unitcoder/pipeline/passed.jsonl",
+        failed="results/{scale}/unitcoder/pipeline/failed.jsonl",
+        sources=sources_of("unitcoder", "post_training"),
+    threads: 2
+    resources:
+        mem_mb=memory("unitcoder", copies=5, beside=6000),
+        runtime=model_hours("unitcoder", "post_training", least=2),
+        gpu=gpus_of("unitcoder"),
+    params:
+        **declared("unitcoder", "post_training"),

@@ -20,9 +20,9 @@ from in_process import galley
 
 from galley.cli import app
 from galley.tables.claims import load_claims
+from galley.tables.judge import judge
 from galley.tables.rows import ITEM_COLUMNS, RUN_COLUMNS
 from galley.tables.table import COLUMNS
-from galley.tables.verdicts import judge
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "kernels/README.md", *sorted(ROOT.glob("recipes/*/README.md"))]

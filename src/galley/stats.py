@@ -1,14 +1,14 @@
-"""Estimators and intervals: weighted means, paired differences over items and seeds, slopes.
+"""Estimators and intervals: weighted means, paired differences over items and runs, rates and their differences.
 
-Source: ours; the bootstrap is the percentile one (Efron and Tibshirani, 1993), Wilson's interval is from
-statsmodels. Items and seeds are two random factors: with three seeds or more both are resampled,
-crossed; with fewer, only items are, and the method's name says `one training run` or `two`.
+Source: ours; each interval is a published one: Student's t with Satterthwaite's degrees of freedom for two crossed random factors (items
+and runs), the percentile and the studentised bootstrap (Efron and Tibshirani, 1993), Wilson's for a rate (from statsmodels) and
+Newcombe's for the difference of two paired rates (1998, part II, method 10). docs/statistics.md has their measured coverage.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,13 @@ from galley.artifact import GalleyError
 
 Array = NDArray[np.float64]
 DRAWS = 4000
+FEW = 30  # items: fewer, and the percentile bootstrap is too narrow
+RUNS = 3  # runs, from which what another run would change is in the interval
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval at 1 - alpha, and how the interval was made."""
+    """A value with its interval, and how the interval was made."""
 
     value: float
     low: float
@@ -29,58 +31,155 @@ class Estimate:
     method: str
     n_items: int
     n_seeds: int
+    level: float = 0.95
 
 
-def wilson(hits: int, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
-    """Return Wilson's interval of a rate."""
+def wilson(hits: float, n: int, *, alpha: float = 0.05) -> tuple[float, float]:
+    """Return Wilson's interval of a rate; hits may be an average over runs."""
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(hits, n, alpha=alpha, method="wilson")
     return float(low), float(high)
 
 
-def weighted_mean(scores: Array, weights: Array, *, seed: int, alpha: float = 0.05) -> Estimate:
-    """Estimate sum(w s)/sum(w), each averaged over seeds first; scores (seeds, items), weights (items,)."""
-    return _bootstrap(np.asarray(scores, float), np.asarray(weights, float), seed=seed, alpha=alpha)
+def weighted_mean(scores: Array, weights: Array, *, seed: int, alpha: float = 0.05, rate: bool = False) -> Estimate:
+    """Estimate sum(w s)/sum(w), each averaged over runs first; scores (runs, items), weights (items,).
+
+    `rate`: the scores are hits and misses, for which ten misses in ten are no certainty: an interval is never narrower than Wilson's.
+    """
+    scores, weights = np.asarray(scores, float), np.asarray(weights, float)
+    found = _interval(scores, weights, seed=seed, alpha=alpha)
+    if not rate or not _hits(scores, weights):
+        return found
+    n = scores.shape[1]
+    return _rate(found, wilson(found.value * n, n, alpha=alpha), "Wilson", runs=len(scores))
 
 
-def paired_difference(a: Array, b: Array, weights: Array, *, seed: int, alpha: float = 0.05) -> Estimate:
-    """Estimate the weighted mean of a - b, paired on the same seed and item; a and b are (seeds, items)."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
+def paired_difference(a: Array, b: Array, weights: Array, *, seed: int, alpha: float = 0.05, rate: bool = False) -> Estimate:
+    """Estimate the weighted mean of a - b, paired on the same run and item; a and b are (runs, items).
+
+    A side that has one run pairs with every run of the other: whether it may is the caller's to say. `rate`: both are hits and misses;
+    an interval is never narrower than Newcombe's.
+    """
+    a, b, weights = np.asarray(a, float), np.asarray(b, float), np.asarray(weights, float)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"pairing needs the same items: {a.shape[1]} against {b.shape[1]}")
-    if a.shape[0] != b.shape[0]:  # an untrained side has one run: it pairs with every seed
+    if a.shape[0] != b.shape[0]:
         a, b = np.broadcast_arrays(a, b)
-    return _bootstrap(a - b, np.asarray(weights, float), seed=seed, alpha=alpha)
+    found = _interval(a - b, weights, seed=seed, alpha=alpha)
+    if not rate or not (_hits(a, weights) and _hits(b, weights)):
+        return found
+    return _rate(found, newcombe(a, b, alpha=alpha), "Newcombe", runs=len(a))
 
 
-def slope(x: Array, series: Array, weights: Array, *, seed: int, alpha: float = 0.05) -> Estimate:
-    """Estimate the least-squares slope over x of weighted means; series is (x, seeds, items), paired throughout."""
-    x = np.asarray(x, float)
-    centred = (x - x.mean()) / np.square(x - x.mean()).sum()
-    # A slope is linear in the means, hence a weighted mean of per-item slopes: the same bootstrap serves.
-    return _bootstrap(np.tensordot(centred, np.asarray(series, float), axes=1), np.asarray(weights, float), seed=seed, alpha=alpha)
+def newcombe(a: Array, b: Array, *, alpha: float = 0.05) -> tuple[float, float]:
+    """Return Newcombe's interval of the difference of two paired rates, of hits and misses (runs, items), averaged over runs."""
+    n = a.shape[1]
+    both, first, second = (float(cell.mean(axis=0).sum()) for cell in (a * b, a * (1 - b), (1 - a) * b))
+    neither = n - both - first - second
+    p, q = (both + first) / n, (both + second) / n
+    (p_low, p_high), (q_low, q_high) = wilson(p * n, n, alpha=alpha), wilson(q * n, n, alpha=alpha)
+    product = (both + first) * (second + neither) * (both + second) * (first + neither)
+    cross = both * neither - first * second
+    cross = max(cross - n / 2, 0.0) if cross > 0 else cross
+    phi = cross / math.sqrt(product) if product > 0 else 0.0
+    down, up = p - p_low, q_high - q
+    below = math.sqrt(max(0.0, down**2 - 2 * phi * down * up + up**2))
+    down, up = p_high - p, q - q_low
+    above = math.sqrt(max(0.0, up**2 - 2 * phi * up * down + down**2))
+    return p - q - below, p - q + above
 
 
-def _bootstrap(values: Array, weights: Array, *, seed: int, alpha: float) -> Estimate:
-    """Percentile bootstrap of the weighted mean of values (seeds, items), items crossed with seeds."""
-    n_seeds, n_items = values.shape
+def _hits(scores: Array, weights: Array) -> bool:
+    return bool(np.isin(scores, (0, 1)).all() and np.ptp(weights) == 0)
+
+
+def _rate(found: Estimate, interval: tuple[float, float], name: str, *, runs: int) -> Estimate:
+    """Return an estimate with the named interval of a rate; of several runs, whichever reaches farther on each side."""
+    if runs < RUNS or math.isnan(found.low):
+        return replace(found, low=interval[0], high=interval[1], method=f"{name}, {_count(runs)}")
+    return replace(found, low=min(found.low, interval[0]), high=max(found.high, interval[1]), method=f"{found.method}, {name} at least")
+
+
+def _count(runs: int) -> str:
+    return {1: "one run", 2: "two runs"}.get(runs, f"{runs} runs")
+
+
+def _interval(values: Array, weights: Array, *, seed: int, alpha: float) -> Estimate:
+    """Return the weighted mean of values (runs, items) and its interval.
+
+    From three runs, t over both factors; of one or two, over items alone, which the method's name says: the percentile bootstrap of
+    thirty items or more, else t or the studentised bootstrap, whichever reaches farther.
+    """
+    runs, n = values.shape
+    share = weights / weights.sum()
+    each = values.mean(axis=0)
+    point = float(each @ share)
+    found = Estimate(point, math.nan, math.nan, "no interval: one item", n, runs, 1 - alpha)
+    if runs >= RUNS:
+        low, high = _two_way(values, share, point, alpha=alpha)
+        return replace(found, low=low, high=high, method=f"t over items and {_count(runs)}")
+    if n == 1:
+        return found
     rng = np.random.default_rng(seed)
-    point = float((values.mean(axis=0) * weights).sum() / weights.sum())
-    runs = {1: "one training run", 2: "two training runs"}.get(n_seeds)
-    if n_items == 1 and n_seeds < 3:
-        return Estimate(point, math.nan, math.nan, "no interval: one item", n_items, n_seeds)
-    items = rng.multinomial(n_items, np.full(n_items, 1 / n_items), size=DRAWS) * weights  # (draws, items)
-    items /= items.sum(axis=1, keepdims=True)
-    if n_seeds >= 3:
-        seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=DRAWS) / n_seeds
-        draws = np.einsum("ds,si,di->d", seeds, values, items, optimize=True)
-        method = "bootstrap items x seeds"
-    else:
-        draws = items @ values.mean(axis=0)
-        method = f"bootstrap items, {runs}"
-    low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
-    return Estimate(point, float(low), float(high), method, n_items, n_seeds)
+    draws = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS) * share  # (draws, items)
+    draws /= draws.sum(axis=1, keepdims=True)
+    if n >= FEW:
+        low, high = np.quantile(draws @ each, [alpha / 2, 1 - alpha / 2])
+        return replace(found, low=float(low), high=float(high), method=f"bootstrap of items, {_count(runs)}")
+    error = _error(each, share, point)
+    reach = _t(1 - alpha / 2, _effective(share) - 1)
+    low, high = point - reach * error, point + reach * error
+    studentised = _studentised(each, draws, point, error, alpha=alpha)
+    if studentised is not None:
+        low, high = min(low, studentised[0]), max(high, studentised[1])
+    return replace(found, low=low, high=high, method=f"t or studentised over items, {_count(runs)}")
+
+
+def _error(each: Array, share: Array, point: float) -> float:
+    """Return the standard error of a weighted mean, linearised as a ratio's."""
+    n = len(each)
+    return math.sqrt(float(np.square(share * (each - point)).sum()) * n / (n - 1))
+
+
+def _effective(share: Array) -> float:
+    """Return how many items of equal weight know as much (Kish)."""
+    return max(1.0 + 1e-6, float(1 / np.square(share).sum()))
+
+
+def _t(quantile: float, freedom: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(quantile, max(freedom, 1.0)))
+
+
+def _two_way(values: Array, share: Array, point: float, *, alpha: float) -> tuple[float, float]:
+    """Return t's interval of a mean over runs crossed with items, each a random factor (Satterthwaite's degrees of freedom)."""
+    runs, n = values.shape
+    per_run, each = values @ share, values.mean(axis=0)
+    by_run = float(per_run.var(ddof=1)) / runs
+    by_item = _error(each, share, point) ** 2 if n > 1 else 0.0
+    rest = values - per_run[:, None] - each[None, :] + point  # what neither explains is in both of them, and counts once
+    both = float(np.square(rest * share).sum()) * n / ((runs - 1) * runs * max(n - 1, 1)) if n > 1 else 0.0
+    variance = max(by_run + by_item - both, by_run, by_item)
+    parts = by_run**2 / (runs - 1) + by_item**2 / max(_effective(share) - 1, 1.0)
+    freedom = variance**2 / parts if parts else float(runs - 1)
+    reach = _t(1 - alpha / 2, max(freedom, 1.0)) * math.sqrt(variance)
+    return point - reach, point + reach
+
+
+def _studentised(each: Array, draws: Array, point: float, error: float, *, alpha: float) -> tuple[float, float] | None:
+    """Return the studentised bootstrap's interval; None where draws have no spread of their own to be measured by."""
+    if not error:
+        return None
+    n = len(each)
+    means = draws @ each
+    errors = np.sqrt(np.square(draws * (each - means[:, None])).sum(axis=1) * n / (n - 1))
+    sound = errors > error * 1e-9
+    if sound.mean() < 0.9:  # of so few items many draws are of one alone
+        return None
+    low, high = np.quantile((means - point)[sound] / errors[sound], [alpha / 2, 1 - alpha / 2])
+    return point - float(high) * error, point - float(low) * error
 
 
 def items_needed(estimate: Estimate, *, threshold: float) -> int | None:

@@ -17,6 +17,7 @@ from galley.tables.numbers import number
 from snakemake_logger_plugin_galley.words import fit, one_line
 
 ROWS = 6
+SELF_CHECKS = ("holds", "broken")  # of our own code: named last
 CLAIMS = re.compile(r"(?:^|.*/)results/claims_(\w+)\.csv$")
 TARGET = re.compile(r"(?:\./)?results/(?:table_|claims_|certificate_|figures/)(\w+?)(?:\.\w+)?/?$")
 
@@ -48,7 +49,7 @@ def summary(folder: Path, recipes: Iterable[str], columns: int) -> Iterator[str]
 def _recipe(recipe: str, claims: list[dict[str, str]], folder: Path, columns: int) -> Iterator[str]:
     counts = Counter(claim["verdict"] for claim in claims)
     scales = "/".join(sorted({claim["scale"] for claim in claims}))
-    found = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
+    found = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items(), key=lambda pair: (pair[0] in SELF_CHECKS, -pair[1])))
     yield one_line(f"{recipe} at {scales} scale, {len(claims)} claims: {found}")
     rows = headline(claims)
     cells = [(one_line(c["claim_id"]), one_line(c["verdict"]), estimate(c)) for c in rows]
@@ -64,7 +65,7 @@ def headline(claims: list[dict[str, str]]) -> list[dict[str, str]]:
     """Return up to six headline claims that have a verdict on a number, measured ones first, else the first claims that do."""
     judged = [claim for claim in claims if claim["estimate"]]
     chosen = [claim for claim in judged if claim["tier"] == "headline"] or judged
-    return sorted(chosen, key=lambda claim: claim["kind"] == "structural")[:ROWS]
+    return sorted(chosen, key=lambda claim: (claim["verdict"] in SELF_CHECKS, claim["kind"] == "structural"))[:ROWS]
 
 
 def estimate(claim: dict[str, str]) -> str:

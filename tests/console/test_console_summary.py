@@ -12,6 +12,7 @@ from snakemake_logger_plugin_galley.summary import ROWS, estimate, headline, rec
 REFERENCES = sorted((Path(__file__).parents[2] / "recipes").glob("*/reference/laptop/claims_*.csv"))
 NAMES = ("claim_id", "statement", "tier", "kind", "scale", "verdict", "estimate", "ci_low", "ci_high")
 CLAIMS = [
+    ("S1", "Ours is ours.", "headline", "structural", "smoke", "holds", "0", "", ""),
     ("E1", "Bytes shrink.", "headline", "structural", "smoke", "reproduced", "0.3125", "", ""),
     ("D0", "A detail.", "ablation", "order", "smoke", "proxy_agrees", "1", "0.5", "1.5"),
     ("N1", "Not run.", "headline", "order", "smoke", "not_run", "", "", ""),
@@ -30,16 +31,17 @@ def test_a_recipe_s_lines(tmp_path):
     (tmp_path / "results/table_codeseq.html").touch()
     (tmp_path / "results/certificate_codeseq.html").touch()
     assert list(summary(tmp_path, ["codeseq", "absent"], 80)) == [
-        "codeseq at smoke scale, 4 claims: 2 proxy_agrees, 1 reproduced, 1 not_run",
+        "codeseq at smoke scale, 5 claims: 2 proxy_agrees, 1 reproduced, 1 not_run, 1 holds",
         "  D1  proxy_agrees  0.378 [0.272, 0.489]  It learns.",
         "  E1  reproduced    0.3125                Bytes shrink.",
+        "  S1  holds         0                     Ours is ours.",
         "  open results/certificate_codeseq.html, results/table_codeseq.html",
     ]
 
 
 def test_without_headlines_the_first_claims_stand_for_them(tmp_path):
     rows = [dict(zip(NAMES, row, strict=True)) | {"tier": "secondary"} for row in CLAIMS]
-    assert [row["claim_id"] for row in headline(rows)] == ["D0", "D1", "E1"]
+    assert [row["claim_id"] for row in headline(rows)] == ["D0", "D1", "E1", "S1"]
 
 
 def test_a_file_of_another_kind_is_left_out(tmp_path):

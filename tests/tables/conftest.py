@@ -4,13 +4,13 @@ import pandas as pd
 import pytest
 
 from galley.tables.claims import Claim
+from galley.tables.judge import judge
 from galley.tables.metrics import Metric
 from galley.tables.rows import check_items
 from galley.tables.table import build_table
-from galley.tables.verdicts import judge
 
 COMMON = {"paper": "p", "scale": "smoke", "model": "m_1", "unit": "", "weight": 1.0, "status": "ok", "reason": "", "run_id": "r1",
-          "backend": "torch", "device": "cpu"}  # fmt: skip
+          "backend": "torch", "device": "cpu", "trained": False}  # fmt: skip
 
 
 def rows(method, benchmark, metric, scores, *, setting="final", seed=0, **more):
@@ -24,8 +24,9 @@ def rows(method, benchmark, metric, scores, *, setting="final", seed=0, **more):
 
 @pytest.fixture
 def items():
-    made = rows("original", "heldout", "bits_per_byte", [1.0, 1.2, 1.1, 0.9])
-    made += rows("a&b_50%|x", "heldout", "bits_per_byte", [1.5, 1.7, 1.6, 1.4])
+    made = rows("original", "heldout", "bits_per_byte", [1.0, 1.2, 1.1, 0.9, 1.0, 1.2, 1.1, 0.9])
+    made += rows("a&b_50%|x", "heldout", "bits_per_byte", [1.5, 1.7, 1.6, 1.4, 1.5, 1.72, 1.6, 1.4])
+    made += rows("control:broken", "heldout", "bits_per_byte", [1.9, 1.8, 1.6, 1.9, 1.5, 1.9, 1.8, 1.9])
     made += rows("original", "commonsense_piqa", "acc", [1.0, 0.0, 1.0, 1.0])
     made += rows("original", "commonsense_arc", "acc", [float("nan")], status="not_run", reason="data: out of reach", item_id="all")
     made += rows("a&b_50%|x", "heldout", "recovered_fraction", [0.3], setting="step=10", item_id="all")
@@ -38,11 +39,11 @@ def items():
 @pytest.fixture
 def claims():
     side = {"benchmark": "heldout", "metric": "bits_per_byte", "setting": "final"}
-    swapped = {"name": "swapped", "why": "exchanged", "lhs": {"method": "a&b_50%|x", **side}, "rhs": {"method": "original", **side}}
+    broken = {"name": "broken", "why": "a broken original", "lhs": {"method": "control:broken", **side}}
     claim = {
         "id": "C1", "statement": "the original <loses> less | than the other", "source": "Table 1", "kind": "order",
-        "lhs": {"method": "original", **side}, "rhs": {"method": "a&b_50%|x", **side}, "scales": ["smoke"],
-        "margin": {"abs": 0.0, "reason": "an order has no margin"}, "controls": [swapped], "expect": {"smoke": ["proxy_agrees"]},
+        "evidence": "experiment", "lhs": {"method": "original", **side}, "rhs": {"method": "a&b_50%|x", **side}, "scales": ["smoke"],
+        "margin": {"abs": 0.0, "reason": "an order has no margin"}, "controls": [broken], "expect": {"smoke": ["proxy_agrees"]},
     }  # fmt: skip
     return [Claim.model_validate(claim)]
 

@@ -29,7 +29,24 @@ def text(table, judged, items):
 
 def test_it_counts_verdicts_and_controls(text):
     assert text.startswith("# Certificate: p at smoke scale\n")
-    assert "1 claims: 1 proxy_agrees. 1 agree" in text and "1 of the 1 that ran flipped" in text
+    assert "- Experiments: 1, 1 proxy_agrees\n" in text and "1 claims agree; 1 of the 1 controls beside them flipped." in text
+
+
+def test_kinds_of_evidence_stand_apart_experiments_first_and_self_checks_last(table, judged, items):
+    kinds = [("self_check", "paper", "holds"), ("printed", "paper", "reproduced"), ("experiment", "critique", "proxy_agrees"),
+             ("artefact", "paper", "contradicted"), ("experiment", "paper", "inconclusive")]  # fmt: skip
+    rows = [judged.assign(claim_id=f"C{n}", evidence=e, stance=s, verdict=v) for n, (e, s, v) in enumerate(kinds)]
+    claims, data = pd.concat(rows, ignore_index=True), data_used(items)
+    text = certificate(table, claims, pd.DataFrame(RUNS), README, data=data, recipe="p", scale="smoke", here=HERE)
+    titles = ["Experiments", "Artefacts of the authors", "Printed numbers, derived again", "Findings against the paper",
+              "Self-checks: identities of this code"]  # fmt: skip
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE)[:5] == titles
+    order = [re.findall(r"^\| \S* \| (C\d) \|", part, re.MULTILINE) for part in text.split("\n## ")[1:6]]
+    assert order == [["C4"], ["C3"], ["C1"], ["C2"], ["C0"]]
+    counted = ("1, 1 inconclusive", "1, 1 contradicted", "1, 1 reproduced", "1, 1 proxy_agrees", "1, 1 holds")
+    for title, n in zip(titles, counted, strict=True):
+        assert f"- {title}: {n}\n" in text
+    assert "3 claims agree; 3 of the 3 controls beside them flipped. The other 2 have nothing" in text
 
 
 def test_it_carries_the_recipe_s_deviations_and_nothing_of_its_other_sections(text):

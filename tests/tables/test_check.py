@@ -9,7 +9,7 @@ from galley.artifact import GalleyError
 from galley.cli import app
 from galley.tables.check import check_file, report
 from galley.tables.items import unreached
-from galley.tables.verdicts import judge
+from galley.tables.judge import judge
 
 GONE = f"unstable  case2code_test/count: {unreached('case2code_test')}"
 NOT_RUN = {"verdict": "not_run", "controls_run": 0, "controls_flipped": 0}
@@ -26,7 +26,7 @@ def claims_yaml(claims, tmp_path):
 
 def verdicts(folder, *more, **changes):
     row = {"claim_id": "C1", "scale": "smoke", "verdict": "proxy_agrees", "reason": "", "controls_run": 1, "controls_flipped": 1,
-           "controls": "swapped: proxy_disagrees"}  # fmt: skip
+           "controls": "broken: proxy_reverse"}  # fmt: skip
     path = folder / "claims_p.csv"
     pd.DataFrame([row | changes, *(row | other for other in more)]).to_csv(path, index=False)
     return path
@@ -38,11 +38,11 @@ def verdicts(folder, *more, **changes):
         ({}, None),
         ({"verdict": "inconclusive"}, None),  # too few data is an outcome, not a regression
         (NOT_RUN, "verdict is not_run, expected proxy_agrees"),
-        ({"verdict": "proxy_disagrees"}, "verdict is proxy_disagrees, expected proxy_agrees"),
-        ({"controls_flipped": 0, "controls": "swapped: proxy_agrees"}, "a control did not flip it: swapped: proxy_agrees"),
-        ({"controls_run": 0, "controls_flipped": 0, "controls": "swapped: not_run (no such row)"}, "none of its controls ran"),
+        ({"verdict": "proxy_reverse"}, "verdict is proxy_reverse, expected proxy_agrees"),
+        ({"controls_flipped": 0, "controls": "broken: proxy_agrees"}, "a control did not flip it: broken: proxy_agrees"),
+        ({"controls_run": 0, "controls_flipped": 0, "controls": "broken: not_run (no such row)"}, "none of its controls ran"),
         ({"controls_run": 0, "controls_flipped": 0, "controls": ""}, "none of its controls ran"),
-        ({"controls": "swapped: proxy_disagrees; other: not_run (no such row)"}, "a control did not run: other: not_run (no such row)"),
+        ({"controls": "broken: proxy_reverse; other: not_run (no such row)"}, "a control did not run: other: not_run (no such row)"),
         ({"claim_id": "C2"}, "C1: not in"),
     ],
 )
@@ -57,8 +57,8 @@ def test_it_reports_what_changed(changes, words, claims_yaml, tmp_path):
     ("changes", "words"),
     [
         (NOT_RUN | {"reason": GONE}, "C1: not run, expected proxy_agrees"),
-        ({"controls": f"swapped: proxy_disagrees; other: not_run ({GONE})"}, "a control did not run: other"),
-        ({"controls_run": 0, "controls_flipped": 0, "controls": f"swapped: not_run ({GONE})"}, "a control did not run: swapped"),
+        ({"controls": f"broken: proxy_reverse; other: not_run ({GONE})"}, "a control did not run: other"),
+        ({"controls_run": 0, "controls_flipped": 0, "controls": f"broken: not_run ({GONE})"}, "a control did not run: broken"),
     ],
 )
 def test_a_source_out_of_reach_is_said_and_counted_and_fails_only_a_complete_check(changes, words, claims_yaml, tmp_path):
@@ -74,20 +74,23 @@ def test_a_source_out_of_reach_is_said_and_counted_and_fails_only_a_complete_che
 def test_what_regressed_beside_an_absent_source_fails_still(claims, tmp_path):
     written = [claim.model_dump(exclude_none=True) for claim in (claims[0], claims[0].model_copy(update={"id": "C2"}))]
     (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": written}))
-    path = verdicts(tmp_path, {"claim_id": "C2", "verdict": "proxy_disagrees"}, **NOT_RUN, reason=GONE)
+    path = verdicts(tmp_path, {"claim_id": "C2", "verdict": "proxy_reverse"}, **NOT_RUN, reason=GONE)
     found = check_file(path, tmp_path / "claims.yaml", "smoke")
     assert [line.split(":")[0] for line in found.unchecked] == ["C1"] and [line.split(":")[0] for line in found.problems] == ["C2"]
     lines, passes = report("p", "smoke", found)
     assert not passes and lines[0].startswith("C2") and "could not be checked" in lines[-1]
 
 
-def test_the_command_says_it_and_takes_complete(tmp_path):
-    judged = pd.read_csv("recipes/case2code/reference/laptop/claims_case2code.csv", keep_default_na=False, dtype=str)
-    judged.loc[judged["claim_id"] == "E1.official", ["verdict", "reason"]] = ["not_run", GONE]
-    judged.to_csv(tmp_path / "claims_case2code.csv", index=False)
-    words = ["claims", "check", "case2code", "--scale", "laptop", "--results", str(tmp_path)]
+def test_the_command_says_it_and_takes_complete(claims_yaml, tmp_path, monkeypatch):
+    recipe = tmp_path / "recipes/mha2mla"  # a recipe that has code, and other claims
+    recipe.mkdir(parents=True)
+    (recipe / "recipe.yaml").touch()
+    claims_yaml().rename(recipe / "claims.yaml")
+    verdicts(tmp_path, **NOT_RUN, reason=GONE).rename(tmp_path / "claims_mha2mla.csv")
+    monkeypatch.chdir(tmp_path)
+    words = ["claims", "check", "mha2mla", "--scale", "smoke", "--results", "."]
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0 and "E1.official: not run" in done.output and "1 of its claims or controls" in done.output
+    assert done.exit_code == 0 and "C1: not run" in done.output and "1 of its claims or controls" in done.output
     assert CliRunner().invoke(app, [*words, "--complete"]).exit_code == 1
 
 
@@ -102,8 +105,9 @@ def test_a_judged_control_without_rows_is_seen_with_its_reason(items, claims, cl
 
 
 def test_an_exact_claim_may_not_become_inconclusive(claims_yaml, tmp_path):
-    path = claims_yaml(exact=True, expect={"smoke": ["reproduced"]})
-    assert "expected reproduced" in check_file(verdicts(tmp_path, verdict="inconclusive"), path, "smoke").problems[0]
+    for evidence, word in (("printed", "reproduced"), ("artefact", "reproduced"), ("self_check", "holds")):
+        path = claims_yaml(evidence=evidence, expect={"smoke": [word]})
+        assert f"expected {word}" in check_file(verdicts(tmp_path, verdict="inconclusive"), path, "smoke").problems[0]
 
 
 def test_a_verdict_of_no_claim_is_a_problem(claims_yaml, tmp_path):

@@ -44,8 +44,8 @@ def made(tmp_path_factory):
     folder.mkdir(parents=True)
     t = {name: written(name) for name in ("model", "setting", "benchmark", "metric", "unit")}
     t |= {name: attacked(name) for name in ("run_id", "backend", "device", "reason")}
-    methods = [written("method", 1), written("method", 2), attacked("method", 3)]
-    common = {"paper": "p", "scale": "smoke", "seed": 0, "weight": 1.0, **t, "status": "ok", "reason": ""}
+    methods = [written("method", 1), written("method", 2), written("method", 3), attacked("method", 4)]
+    common = {"paper": "p", "scale": "smoke", "seed": 0, "weight": 1.0, **t, "status": "ok", "reason": "", "trained": False}
     rows = []
     for at, method in enumerate(methods):
         scores = [{"item_id": f"{ATTACKS[1]}/x={n},y={n % 2} {attacked('item_id')}", "score": n / 4 + at / 8} for n in range(4)]
@@ -55,11 +55,11 @@ def made(tmp_path_factory):
     run = {name: NUMBERS.get(name, attacked(name)) for name in RUN_COLUMNS} | {"paper": "p", "scale": "smoke", "run_id": t["run_id"]}
     write_runs(pd.DataFrame([run]), base / "r.csv")
     side = {name: t[name] for name in ("benchmark", "metric", "setting", "model")}
-    here, there = ({"method": method, **side} for method in methods[:2])
+    here, there, broken = ({"method": method, **side} for method in methods[:3])
     claim = {
-        "statement": written("statement"), "source": written("source"), "kind": "order", "lhs": here, "rhs": there,
-        "margin": {"abs": 0.0, "reason": written("margin")}, "scales": ["smoke"],
-        "controls": [{"name": written("control"), "why": written("why"), "lhs": there, "rhs": here}],
+        "statement": written("statement"), "source": written("source"), "kind": "order", "evidence": "experiment",
+        "lhs": here, "rhs": there, "margin": {"abs": 0.0, "reason": written("margin")}, "scales": ["smoke"],
+        "controls": [{"name": written("control"), "why": written("why"), "lhs": broken}],
     }  # fmt: skip
     names = [visible(written("id", n)).replace(" ", "") for n in (1, 2)]
     unasked = claim | {"scales": ["paper"], "not_run_reason": written("unasked")}

@@ -32,7 +32,8 @@ def real():
         {**{name: row[name] for name in ("paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit", "status", "reason",
                                          "backend", "device")},
          "seed": 0, "item_id": f"task/{item}", "score": float(row["value"] or "nan"), "weight": 1.0 + item,
-         "run_id": row["run_ids"].split()[0], "reason": row["reason"] if row["status"] != "ok" else ""}
+         "trained": row["method"].startswith("train"), "run_id": row["run_ids"].split()[0],
+         "reason": row["reason"] if row["status"] != "ok" else ""}
         for row in ours.to_dict("records") for item in range(3)
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -91,6 +92,9 @@ DAMAGE = {
     "seed negative": (cell("seed", -1), "seed", "whole number from 0"),
     "seed half": (cell("seed", 1.5), "seed", "whole number from 0"),
     "seed nan": (cell("seed", math.nan), "seed", "whole number from 0"),
+    "trained a number": (cell("trained", 1.0), "trained", "takes true (another run would give another score) or false, got 1.0"),
+    "trained text": (cell("trained", "yes"), "trained", "takes true"),
+    "trained None": (cell("trained", None), "trained", "takes true"),
     "item id a number": (cell("item_id", 7), "item_id", "takes text, got 7"),
     "item id empty": (cell("item_id", ""), "item_id", "a row that is ok has an item"),
     "no reason": (cell("status", "failed"), "reason", "a row that is not ok has a reason"),
@@ -108,6 +112,8 @@ def as_parquet(frame):
     for column in ("seed", "score", "weight"):
         numbers = pd.to_numeric(frame[column], errors="coerce")
         frame[column] = numbers if (numbers.isna() == frame[column].isna()).all() else frame[column].map(str)
+    if any(isinstance(value, str) for value in frame["trained"]):
+        frame["trained"] = frame["trained"].map(str)
     return frame
 
 
@@ -121,7 +127,9 @@ def test_a_broken_row_is_refused_when_it_is_written_and_leaves_no_file(name, rea
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [name for name in DAMAGE if name not in ("item id a number", "bytes", "score complex", "score text")])
+@pytest.mark.parametrize(
+    "name", [name for name in DAMAGE if name not in ("item id a number", "bytes", "score complex", "score text", "trained a number")]
+)
 def test_and_when_it_is_read(name, real, tmp_path):
     change, column, words = DAMAGE[name]
     as_parquet(change(real)).to_parquet(tmp_path / "a.parquet", index=False)
@@ -133,10 +141,12 @@ def test_and_when_it_is_read(name, real, tmp_path):
     assert "\n" not in said and "good.parquet" not in said
 
 
-@pytest.mark.parametrize(("column", "value"), [("item_id", 7), ("model", b"m"), ("method", 1.5), ("run_id", True), ("score", "0.5")])
+@pytest.mark.parametrize(
+    ("column", "value"), [("item_id", 7), ("model", b"m"), ("method", 1.5), ("run_id", True), ("score", "0.5"), ("trained", 1)]
+)
 def test_a_column_of_another_kind_is_refused_when_it_is_read(column, value, real, tmp_path):
     real.assign(**{column: value}).to_parquet(tmp_path / "a.parquet", index=False)
-    with pytest.raises(GalleyError, match=rf"a\.parquet: column '{column}', row 1 \(.*takes (text|a number), got "):
+    with pytest.raises(GalleyError, match=rf"a\.parquet: column '{column}', row 1 \(.*takes (text|a number|true .*), got "):
         read_items([tmp_path / "a.parquet"])
 
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from galley.artifact import GalleyError
+from galley.tables.judge import judge
 from galley.tables.rows import check_items, write_items, write_runs
 from galley.tables.table import COLUMNS, build_table, is_missing, make_table
-from galley.tables.verdicts import judge
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,8 +25,8 @@ def test_a_number_is_its_items_mean_with_an_interval_around_it(table):
     row = one(table, method="original", metric="bits_per_byte")
     assert row["value"] == pytest.approx((1.0 + 1.2 + 1.1 + 0.9) / 4)
     assert row["ci_low"] < row["value"] < row["ci_high"]
-    assert (row["n_items"], row["n_seeds"], row["status"], row["run_ids"]) == (4, 1, "ok", "r1")
-    assert "one training run" in row["ci_method"]
+    assert (row["n_items"], row["n_seeds"], row["status"], row["run_ids"]) == (8, 1, "ok", "r1")
+    assert "one run" in row["ci_method"] and row["level"] == 0.95
     assert list(table.columns) == COLUMNS
 
 
@@ -64,12 +64,16 @@ def test_a_rate_has_wilson_s_interval_and_no_misses_is_not_certainty(table, item
     z2, p, n = 1.959964**2, 0.75, 4
     centre, half = (p + z2 / (2 * n)) / (1 + z2 / n), math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((centre - half, centre + half), abs=1e-5)
-    assert row["ci_method"] == "Wilson, one training run"
+    assert row["ci_method"] == "Wilson, one run"
     perfect = items.assign(score=items["score"].where(items["benchmark"] != "commonsense_piqa", 1.0))
     row = one(build_table(perfect, judged, claims, paper, metrics), model="m_1", benchmark="commonsense_piqa")
     assert row["value"] == 1.0 and row["ci_low"] < 0.6
     two = pd.concat([perfect, perfect[perfect["benchmark"] == "commonsense_piqa"].assign(seed=1)], ignore_index=True)
-    assert "bootstrap" in one(build_table(two, judged, claims, paper, metrics), model="m_1", benchmark="commonsense_piqa")["ci_method"]
+    row = one(build_table(two, judged, claims, paper, metrics), model="m_1", benchmark="commonsense_piqa")
+    assert row["ci_method"] == "Wilson, two runs" and row["ci_low"] < 0.6  # a second run adds no items
+    three = pd.concat([two, two[two["seed"] == 1].assign(seed=2)], ignore_index=True)
+    row = one(build_table(three, judged, claims, paper, metrics), model="m_1", benchmark="commonsense_piqa")
+    assert "Wilson at least" in row["ci_method"] and row["ci_low"] < 0.6
 
 
 def test_only_hits_and_misses_of_a_declared_rate_have_wilson_s_interval(items, claims, judged, paper, metrics):
@@ -79,8 +83,10 @@ def test_only_hits_and_misses_of_a_declared_rate_have_wilson_s_interval(items, c
 
     mine = items["benchmark"] == "commonsense_piqa"
     assert interval(lambda frame: frame).startswith("Wilson")
-    assert interval(lambda frame: frame, kind="mean").startswith("bootstrap")
-    assert interval(lambda frame: frame.assign(score=frame["score"].where(~mine, frame["score"] / 2))).startswith("bootstrap")
+    assert interval(lambda frame: frame, kind="mean").startswith("t or studentised over items")
+    assert interval(lambda frame: frame.assign(score=frame["score"].where(~mine, frame["score"] / 2))).startswith(
+        "t or studentised over items"
+    )
     total = items[mine].head(1).assign(item_id="all")  # no hit or miss: a total over items that are not here
     assert interval(lambda frame: pd.concat([frame[~mine], total], ignore_index=True)) == "no interval: one item"
 
@@ -104,7 +110,7 @@ def test_weights_count_and_seeds_are_averaged_within_items(items, claims, judged
     both = pd.concat([items, more], ignore_index=True)
     both.loc[(both["item_id"] == "0"), "weight"] = 3.0
     row = one(build_table(check_items(both), judged, claims, paper, metrics), method="original", metric="bits_per_byte")
-    assert row["value"] == pytest.approx((3 * 1.2 + 1.4 + 1.3 + 1.1) / 6)
+    assert row["value"] == pytest.approx((3 * 1.2 + 1.4 + 1.3 + 1.1 + 1.2 + 1.4 + 1.3 + 1.1) / 10)
     assert row["n_seeds"] == 2
 
 
@@ -115,7 +121,7 @@ def test_an_item_that_a_seed_lacks_is_dropped_and_counted(items, claims, judged,
         method="original",
         metric="bits_per_byte",
     )
-    assert row["n_items"] == 3 and "1 items" in row["reason"]
+    assert row["n_items"] == 7 and "1 items" in row["reason"]
 
 
 def test_a_seed_without_a_score_is_named(items, claims, judged, paper, metrics):

@@ -7,21 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galley.artifact import GalleyError
-from galley.tables.claims import Claim
+from galley.tables.claims import AGREES, Claim
+from galley.tables.judge import judge
 from galley.tables.rows import check_items
-from galley.tables.verdicts import AGREES, judge, judge_claim
+from galley.tables.verdicts import LEAST_ITEMS, judge_claim
 
 SIDE = {"benchmark": "heldout", "metric": "bits_per_byte"}
 COMMON = {"paper": "p", "scale": "smoke", "model": "m", "unit": "", "weight": 1.0, "status": "ok", "reason": "", "run_id": "r",
-          "backend": "torch", "device": "cpu", "setting": "final"} | SIDE  # fmt: skip
-DISAGREES = {"contradicted", "proxy_disagrees"}
-FLIP = {"proxy_agrees": "proxy_disagrees", "proxy_disagrees": "proxy_agrees", "inconclusive": "inconclusive"}
+          "backend": "torch", "device": "cpu", "setting": "final", "trained": False} | SIDE  # fmt: skip
+DISAGREES = {"contradicted", "below_margin", "proxy_reverse", "proxy_below_margin", "proxy_disagrees"}
+TURNED = {"proxy_agrees": "proxy_reverse", "proxy_reverse": "proxy_agrees", "inconclusive": "inconclusive"}
+PAPER = {"proxy_agrees": "reproduced", "proxy_disagrees": "contradicted", "proxy_reverse": "contradicted",
+         "proxy_below_margin": "below_margin", "inconclusive": "inconclusive"}  # fmt: skip
 
 margins = st.floats(0, 0.5).map(lambda m: round(m, 3))
 kinds = st.sampled_from(["order", "equivalence", "non_inferiority", "value"])
 directions = st.sampled_from(["less", "greater"])
 scores = st.integers(0, 2**31).flatmap(
-    lambda seed: st.tuples(st.just(seed), st.integers(1, 4), st.integers(1, 12), st.floats(-1, 1), st.floats(0, 1))
+    lambda seed: st.tuples(st.just(seed), st.integers(1, 4), st.integers(1, 40), st.floats(-1, 1), st.floats(0, 1))
 )
 
 
@@ -46,9 +49,9 @@ def experiment(drawn):
 def claim(kind="order", margin=0.0, direction="less", **changes):
     a, b = {"method": "a", **SIDE}, {"method": "b", **SIDE}
     return Claim.model_validate(
-        {"id": "c", "statement": "s", "source": "Table 1", "kind": kind, "lhs": a, "rhs": b, "direction": direction,
-         "margin": {"abs": margin, "reason": "for the property"}, "scales": ["smoke", "paper"],
-         "controls": [{"name": "swapped", "why": "exchanged", "lhs": b, "rhs": a}]} | changes
+        {"id": "c", "statement": "s", "source": "Table 1", "evidence": "experiment", "kind": kind, "lhs": a, "rhs": b,
+         "direction": direction, "margin": {"abs": margin, "reason": "for the property"}, "scales": ["smoke", "paper"],
+         "controls": [{"name": "broken", "why": "another method", "lhs": {"method": "x", **SIDE}}]} | changes
     )  # fmt: skip
 
 
@@ -57,15 +60,19 @@ def claim(kind="order", margin=0.0, direction="less", **changes):
 def test_the_verdict_is_what_the_printed_interval_says(drawn, kind, margin, direction):
     v = judge_claim(claim(kind, margin, direction), experiment(drawn), scale="smoke")
     low, high = (v["ci_low"], v["ci_high"]) if direction == "greater" else (-v["ci_high"], -v["ci_low"])
-    if np.isnan(low):
-        assert v["verdict"] == "inconclusive" and "one item" in v["reason"]
+    if np.isnan(low) or (v["n_items"] < LEAST_ITEMS and not (v["n_items"] == 1 and v["n_seeds"] >= 3)):
+        assert v["verdict"] == "inconclusive" and ("one item" in v["reason"] or "there is no verdict" in v["reason"])
+        return
+    if np.isclose(low, high, rtol=1e-9, atol=1e-12):
+        assert v["verdict"] == "inconclusive"
         return
     if kind in ("equivalence", "value"):
         agrees, disagrees = -margin <= low and high <= margin, low > margin or high < -margin
     else:
         bound = margin if kind == "order" else -margin
         agrees, disagrees = low > bound, high < bound
-    assert v["verdict"] == ("proxy_agrees" if agrees else "proxy_disagrees" if disagrees else "inconclusive")
+    against = "proxy_disagrees" if kind in ("equivalence", "value") else "proxy_reverse" if high < 0 else "proxy_below_margin"
+    assert v["verdict"] == ("proxy_agrees" if agrees else against if disagrees else "inconclusive")
     if low > margin and kind in ("order", "non_inferiority"):
         assert v["verdict"] not in DISAGREES
 
@@ -84,12 +91,11 @@ def test_a_wider_margin_never_takes_an_equivalence_back(drawn, margin):
 @given(scores, directions)
 def test_swapping_the_sides_of_an_order_turns_it_round(drawn, direction):
     frame, c = experiment(drawn), claim(direction=direction)
-    (row,) = judge([c], frame, scale="smoke").to_dict("records")
-    swapped = judge_claim(c, frame, scale="smoke", control=c.controls[0])["verdict"]
-    assert swapped == FLIP[row["verdict"]]
-    assert row["controls_run"] == 1 and row["controls_flipped"] == 1
+    found = judge_claim(c, frame, scale="smoke")["verdict"]
+    exchanged = judge_claim(claim(direction=direction, lhs=c.rhs.model_dump(), rhs=c.lhs.model_dump()), frame, scale="smoke")["verdict"]
+    assert exchanged == TURNED[found]
     other = claim(direction="greater" if direction == "less" else "less")
-    assert judge_claim(other, frame, scale="smoke")["verdict"] == FLIP[row["verdict"]]
+    assert judge_claim(other, frame, scale="smoke")["verdict"] == TURNED[found]
 
 
 @settings(max_examples=30, deadline=None)
@@ -98,8 +104,7 @@ def test_a_proxy_never_reproduces_and_the_paper_s_scale_uses_the_same_rule(drawn
     frame, c = experiment(drawn), claim(kind, margin)
     smoke = judge_claim(c, frame, scale="smoke")["verdict"]
     paper = judge_claim(c, frame, scale="paper")["verdict"]
-    assert smoke in FLIP
-    assert paper == {"proxy_agrees": "reproduced", "proxy_disagrees": "contradicted"}.get(smoke, smoke)
+    assert paper == PAPER[smoke]
 
 
 @settings(max_examples=30, deadline=None)
@@ -115,9 +120,10 @@ def test_an_absent_arm_is_not_run(drawn, kind, gone):
 @settings(max_examples=30, deadline=None)
 @given(scores, kinds)
 def test_a_control_that_changes_nothing_never_flips_what_holds(drawn, kind):
-    c = claim(kind, 0.2, controls=[{"name": "nothing", "why": "changes nothing", "lhs": {"method": "a", **SIDE}}])
-    (row,) = judge([c], experiment(drawn), scale="smoke").to_dict("records")
-    assert row["controls_flipped"] == (row["verdict"] not in AGREES)
+    frame = experiment(drawn)
+    copy = check_items(pd.concat([frame, frame[frame["method"] == "a"].assign(method="x")]))
+    (row,) = judge([claim(kind, 0.2)], copy, scale="smoke").to_dict("records")
+    assert row["controls_run"] == 1 and row["controls_flipped"] == 0
 
 
 @settings(max_examples=30, deadline=None)
@@ -129,13 +135,6 @@ def test_what_both_sides_share_cancels(drawn):
     before, after = (judge_claim(claim(), f, scale="smoke") for f in (frame, moved))
     assert after["estimate"] == pytest.approx(before["estimate"], abs=1e-9)
     assert after["ci_low"] == pytest.approx(before["ci_low"], abs=1e-9, nan_ok=True)
-
-
-def test_a_claim_that_fails_is_not_blind_when_its_swapped_control_holds():
-    frame = check_items(pd.DataFrame(side("a", np.full((3, 9), 0.9)) + side("b", np.linspace(0.1, 0.2, 27).reshape(3, 9))))
-    (row,) = judge([claim()], frame, scale="smoke").to_dict("records")
-    assert row["verdict"] == "proxy_disagrees" and "swapped: proxy_agrees" in row["controls"]
-    assert row["controls_flipped"] == row["controls_run"] == 1
 
 
 def test_an_untrained_side_pairs_with_every_seed():
@@ -157,7 +156,7 @@ def test_an_item_that_a_seed_lacks_is_left_out_on_both_sides():
     frame = check_items(pd.DataFrame(side("a", np.zeros((3, 6))) + side("b", np.ones((3, 6)) + np.arange(6) / 10)))
     holes = frame[~((frame["method"] == "a") & (frame["seed"] == 1) & (frame["item_id"] == "5"))]
     v = judge_claim(claim(), holes, scale="smoke")
-    assert v["n_items"] == 5 and v["estimate"] == pytest.approx(-1.2)
+    assert v["verdict"] == "inconclusive" and v["n_items"] == 5 and v["estimate"] == pytest.approx(-1.2)
 
 
 def test_a_side_with_several_settings_is_refused_by_name():

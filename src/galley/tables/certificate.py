@@ -16,9 +16,21 @@ from galley.tables.escape import markdown_text
 from galley.tables.machine import FACTS, made_with
 from galley.tables.numbers import number
 from galley.tables.quote import reader, section
-from galley.tables.render import OURS, Absent, claims_frame, footer, markdown_table, out_of_reach, page, read_table, seeds
+from galley.tables.render import (
+    OURS,
+    Absent,
+    claim_parts,
+    claims_frame,
+    counted,
+    flips,
+    footer,
+    markdown_table,
+    out_of_reach,
+    page,
+    read_table,
+    seeds,
+)
 from galley.tables.rows import read_items, read_runs
-from galley.tables.verdicts import AGREES
 
 SECTIONS = ("Deviations", "Ambiguities settled")
 
@@ -64,17 +76,13 @@ def certificate(
     here: Mapping[str, str],
 ) -> str:
     """Return the certificate as Markdown; `here` is what judges the runs, as `made_with` has it."""
-    counts = claims["verdict"].value_counts()
-    lines = [f"{n} {verdict}" for verdict, n in counts.items()]
-    ran, flipped = int(claims["controls_run"].sum()), int(claims["controls_flipped"].sum())
-    agreeing = claims[claims["verdict"].isin(AGREES)]
     missing = table[table["status"] == "not_run"].groupby("reason").size()
     left_out = claims[claims["verdict"] == "not_run"]
     parts = [
         f"# Certificate: {markdown_text(f'{recipe} at {scale} scale')}",
-        f"{len(claims)} claims: {', '.join(lines)}. {len(agreeing)} agree with the paper as far as this scale can tell. "
-        f"Controls: {flipped} of the {ran} that ran flipped their claim.",
-        markdown_table(claims_frame(claims), ours=OURS),
+        "\n".join(f"- {markdown_text(line)}" for line in counted(claims)),
+        markdown_text(flips(claims)),
+        *(part for title, some in claim_parts(claims) for part in (f"## {title}", markdown_table(claims_frame(some), ours=OURS))),
         markdown_text(footer(table)),
         *out_of_reach(absent),
         "## Data",

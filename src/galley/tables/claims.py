@@ -1,6 +1,7 @@
-"""Claims as data: what a paper says, the rows that test it, the margin with its reason, the controls.
+"""Claims as data: what a paper says, what kind of evidence tests it, the rows, the margin with its reason, the controls.
 
-A claim without a margin's reason is refused. Every claim names controls, broken variants that must flip it. A file has `defaults`,
+A claim without a margin's reason is refused. Every claim names controls, broken variants that must flip it: one that only exchanges the
+sides or holds a row to itself breaks nothing, and is refused. A file has `defaults`,
 which its claims take unless they say otherwise, and `claims`; an entry of these with `claims` of its own is a group, with defaults
 of its own. What every side of a claim shares is said once, in the claim's or a group's `rows`.
 
@@ -24,7 +25,13 @@ from galley.recipe import Name, Scale, Strict, Text, merge
 MERGED = ("rows", "lhs", "rhs")
 OWN = ("id", "statement")  # never a default: with them a claim can be read where it stands
 Kind = Literal["structural", "order", "equivalence", "non_inferiority", "trend", "value"]
-VERDICTS = ("reproduced", "contradicted", "inconclusive", "proxy_agrees", "proxy_disagrees", "not_run")
+Evidence = Literal["printed", "artefact", "self_check", "experiment"]
+Stance = Literal["paper", "critique"]
+VERDICTS = (
+    "reproduced", "contradicted", "below_margin", "confirmed", "refuted", "holds", "broken",
+    "proxy_agrees", "proxy_reverse", "proxy_below_margin", "proxy_disagrees", "inconclusive", "not_run",
+)  # fmt: skip
+AGREES = {"reproduced", "confirmed", "holds", "proxy_agrees"}
 
 
 class Rows(Strict):
@@ -59,6 +66,25 @@ class Point(Strict):
     rows: Rows
 
 
+class Requirement(Strict):
+    """What must be so before a verdict means anything: the mean of rows, or how far it is from that of others, within bounds."""
+
+    why: str = Field(min_length=10, description="what a reader is told where it is not met")
+    rows: Rows
+    minus: Rows | None = Field(default=None, description="take the distance to the mean of these rows")
+    least: float | None = None
+    most: float | None = None
+    below_gap: bool = Field(default=False, description="the distance must be less than the claim's own estimate is far from 0")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Requirement:
+        if self.least is None and self.most is None and not self.below_gap:
+            raise ValueError("a requirement needs least, most or below_gap")
+        if self.below_gap and self.minus is None:
+            raise ValueError("below_gap compares a distance; say minus which rows")
+        return self
+
+
 class Control(Strict):
     """A broken variant: the claim judged on these rows instead must not agree."""
 
@@ -76,6 +102,11 @@ class Claim(Strict):
     statement: Text
     source: Text = Field(description="where the paper makes it")
     tier: Literal["headline", "secondary", "ablation"] = "secondary"
+    evidence: Evidence = Field(
+        description="printed: a number of the paper, derived again; artefact: what its authors released; self_check: an identity of our"
+        " code; experiment: what was run"
+    )
+    stance: Stance = Field(default="paper", description="critique: a finding against the paper, never counted as agreement")
     kind: Kind
     lhs: Rows | None = None
     rhs: Rows | None = None
@@ -83,8 +114,8 @@ class Claim(Strict):
     expected: Expected | None = None
     direction: Literal["less", "greater"] = Field(default="less", description="order: lhs is less or greater than rhs")
     margin: Margin
-    exact: bool = Field(default=False, description="true for arithmetic and equivalences, judged alike at any scale")
     scales: list[Scale] = Field(min_length=1)
+    requires: list[Requirement] = Field(default_factory=list)
     not_run_reason: Text = "this scale cannot test it"
     controls: list[Control]
     expect: dict[Scale, list[str]] = Field(default_factory=dict, description="per scale, the verdicts that are no regression")
@@ -97,10 +128,14 @@ class Claim(Strict):
             raise ValueError(f"a {self.kind} claim needs {missing[0]}")
         if not self.controls:
             raise ValueError("a claim needs a control that flips it")
+        if self.kind == "structural" and any(requirement.below_gap for requirement in self.requires):
+            raise ValueError("a structural claim has no gap that below_gap could hold a distance to")
         judged = [field for field in need if field != "expected"]
         for control in self.controls:
             if all(getattr(control, field) is None for field in judged):
                 raise ValueError(f"control {control.name!r} changes nothing of a {self.kind} claim; give it {' or '.join(judged)}")
+            if fault := self._breaks_nothing(control):
+                raise ValueError(f"control {control.name!r} {fault}: it would flip whatever is true; name rows of a broken variant")
         for points in (self.points, *(control.points for control in self.controls)):
             if self.kind == "trend" and points is not None and len({point.x for point in points}) < 2:
                 raise ValueError("a trend needs points at two values of x or more")
@@ -108,6 +143,29 @@ class Claim(Strict):
         if wrong:
             raise ValueError(f"expect has {wrong[0]!r}; verdicts: {', '.join(VERDICTS)}")
         return self
+
+    @property
+    def exact(self) -> bool:
+        """Return whether it is judged alike at any scale: only an experiment depends on one."""
+        return self.evidence != "experiment"
+
+    def _breaks_nothing(self, control: Control) -> str:
+        """Return why a control is no broken variant, as far as its rows' names tell."""
+        if self.kind == "structural":
+            return "is the claim itself" if control.lhs == self.lhs else ""
+        if self.kind == "trend":
+            mine, theirs = ([p.rows for p in sorted(points or (), key=lambda p: p.x)] for points in (self.points, control.points))
+            if theirs == mine:
+                return "is the claim itself"
+            if all(rows in mine for rows in theirs) and len(theirs) == len(mine) and all(theirs.count(rows) == 1 for rows in theirs):
+                return "only orders the claim's points anew"
+            return "holds one row to itself" if all(rows == theirs[0] for rows in theirs) else ""
+        lhs, rhs = control.lhs or self.lhs, control.rhs or self.rhs
+        if lhs == rhs:
+            return "holds a row to itself"
+        if (lhs, rhs) == (self.rhs, self.lhs):
+            return "only exchanges the sides"
+        return "is the claim itself" if (lhs, rhs) == (self.lhs, self.rhs) else ""
 
 
 class Part(BaseModel):

@@ -23,7 +23,7 @@ REFERENCE = "reference/*/table_{recipe}.csv"  # the rows of other scales, in a r
 
 
 def sides(claim: Claim) -> Iterator[tuple[str, Rows]]:
-    """Yield each choice of rows in a claim and in its controls, with its place."""
+    """Yield each choice of rows in a claim, its controls and its requirements, with its place."""
     parts: list[tuple[str, Claim | Control]] = [("", claim), *((f"control {one.name!r}: ", one) for one in claim.controls)]
     for where, part in parts:
         for field in ("lhs", "rhs"):
@@ -32,6 +32,10 @@ def sides(claim: Claim) -> Iterator[tuple[str, Rows]]:
                 yield f"{where}{field}", rows
         for number, point in enumerate(part.points or ()):
             yield f"{where}points.{number}.rows", point.rows
+    for number, wanted in enumerate(claim.requires):
+        yield f"requires.{number}.rows", wanted.rows
+        if wanted.minus is not None:
+            yield f"requires.{number}.minus", wanted.minus
 
 
 def check_names(claims: Sequence[Claim], items: pd.DataFrame, *, path: Path, recipe: str, scale: str, metrics: Collection[str]) -> None:

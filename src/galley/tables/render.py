@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from galley.artifact import write_text
+from galley.tables.claims import AGREES
 from galley.tables.escape import html_text, latex_text, markdown_text
 from galley.tables.numbers import number
 from galley.tables.sheets import read_sheet
@@ -23,17 +24,26 @@ from galley.tables.table import is_missing
 
 MARKS = {
     "reproduced": "✓",
+    "confirmed": "✓",
+    "holds": "=",
     "proxy_agrees": "≈",
     "contradicted": "✗",
+    "refuted": "✗",
+    "broken": "✗",
+    "below_margin": "<",
+    "proxy_reverse": "≉",
     "proxy_disagrees": "≉",
+    "proxy_below_margin": "<",
     "inconclusive": "?",
     "not_run": "–",
 }
 FIGURES = [
-    "value", "ci_low", "ci_high", "n_items", "n_seeds", "reported", "estimate", "n_needed", "margin", "controls_run", "controls_flipped",
+    "value", "ci_low", "ci_high", "level", "n_items", "n_seeds", "runs_lhs", "runs_rhs", "reported", "estimate", "n_needed", "margin",
+    "p", "p_holm", "controls_run", "controls_flipped",
 ]  # fmt: skip
 NAMES = ["model", "method", "setting"]
-OURS = ("", "estimate", "n", "seeds", "controls flipped")  # the columns of claims that hold marks and numbers alone
+OURS = ("", "estimate", "n", "runs", "margin", "p (Holm)", "flips")  # the columns of claims that hold marks and numbers alone
+ABOUT_THE_PAPER = ("experiment", "artefact", "printed")  # kinds of evidence, what was run first; self-checks come after all of them
 Absent = Sequence[tuple[str, str]]
 
 
@@ -78,9 +88,9 @@ def footer(table: pd.DataFrame) -> str:
     """Return what a reader needs to weigh the numbers: scale, intervals, seeds, device."""
     ours = table[table["status"] == "ok"]
     counts = [str(count) for count, _ in seeds(table)]
-    trained = f"{_or(counts)} seed{'s' if counts != ['1'] else ''}" if counts else "no rows"
+    runs = f"{_or(counts)} run{'s' if counts != ['1'] else ''} a number" if counts else "no rows"
     ways = "; ".join(sorted(set(ours["ci_method"].dropna()) - {""}))
-    return (f"Scale {table['scale'].iloc[0]}; {trained}; device {', '.join(sorted(set(ours['device'])))}; 95 % intervals: {ways}; "
+    return (f"Scale {table['scale'].iloc[0]}; {runs}; device {', '.join(sorted(set(ours['device'])))}; 95 % intervals: {ways}; "
             f"{int((table['status'] == 'not_run').sum())} numbers not run.")  # fmt: skip
 
 
@@ -109,13 +119,54 @@ def markdown_table(frame: pd.DataFrame, *, ours: Collection[str] = ()) -> str:
 
 
 def claims_frame(claims: pd.DataFrame) -> pd.DataFrame:
-    """Return the claims as readers see them: mark, verdict, evidence, controls."""
+    """Return claims as readers see them: mark, verdict, estimate with its level, items, runs a side and method, margin, controls."""
     rows = []
     for row in claims.to_dict("records"):
         rows.append({"": MARKS.get(row["verdict"], ""), "claim": row["claim_id"], "statement": row["statement"], "verdict": row["verdict"],
-                     "estimate": _measured(row, "estimate"), "n": row["n_items"], "seeds": row["n_seeds"],
-                     "controls flipped": f"{row['controls_flipped']}/{row['controls_run']}", "note": row["reason"]})  # fmt: skip
+                     "estimate": _measured(row, "estimate") + _level(row), "n": row["n_items"], "runs": _runs(row),
+                     "interval": row["ci_method"], "margin": number(row["margin"]), "p (Holm)": _p(row),
+                     "flips": f"{row['controls_flipped']}/{row['controls_run']}", "note": row["reason"]})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _level(row: dict) -> str:
+    return "" if is_missing(row["level"]) else f" ({row['level'] * 100:.3g} %)"
+
+
+def _runs(row: dict) -> str:
+    return f"{row['runs_lhs']:g}" + (f", {row['runs_rhs']:g}" if row["runs_rhs"] else "")
+
+
+def _p(row: dict) -> str:
+    return "" if is_missing(row["p"]) else f"{number(row['p'])} ({number(row['p_holm'])})"
+
+
+def claim_parts(claims: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the claims by kind of evidence, under a title each: about the paper first, findings against it, self-checks at the end."""
+    about = claims["evidence"].isin(ABOUT_THE_PAPER) & (claims["stance"] == "paper")
+    order = claims["evidence"].map({name: place for place, name in enumerate(ABOUT_THE_PAPER)})
+    parts = [
+        (name, claims[about & (order == place)])
+        for place, name in enumerate(("Experiments", "Artefacts of the authors", "Printed numbers, derived again"))
+    ]
+    parts.append(("Findings against the paper", claims[claims["evidence"].isin(ABOUT_THE_PAPER) & (claims["stance"] == "critique")]))
+    parts.append(("Self-checks: identities of this code", claims[claims["evidence"] == "self_check"]))
+    return [(title, part) for title, part in parts if len(part)]
+
+
+def counted(claims: pd.DataFrame) -> list[str]:
+    """Return a line for each kind of evidence: how many claims, and each verdict's number."""
+    return [
+        f"{title}: {len(part)}, " + ", ".join(f"{n} {verdict}" for verdict, n in part["verdict"].value_counts().items())
+        for title, part in claim_parts(claims)
+    ]
+
+
+def flips(claims: pd.DataFrame) -> str:
+    """Return how many controls told something: they stand beside claims that agree, and did not agree."""
+    agree = claims[claims["verdict"].isin(AGREES)]
+    told = f"{int(agree['controls_flipped'].sum())} of the {int(agree['controls_run'].sum())} controls beside them flipped"
+    return f"{len(agree)} claims agree; {told}. The other {len(claims) - len(agree)} have nothing that a control could flip."
 
 
 def out_of_reach(absent: Absent) -> list[str]:
@@ -130,8 +181,8 @@ def to_markdown(table: pd.DataFrame, claims: pd.DataFrame, absent: Absent = ()) 
     parts = [
         f"# {markdown_text(_title(table))}",
         markdown_table(wide.reset_index(), ours=set(wide.columns)),
-        "## Claims",
-        markdown_table(claims_frame(claims), ours=OURS),
+        *(part for title, some in claim_parts(claims) for part in (f"## {title}", markdown_table(claims_frame(some), ours=OURS))),
+        markdown_text(flips(claims)),
         markdown_text(footer(table)),
         *out_of_reach(absent),
     ]
@@ -155,8 +206,8 @@ def to_html(table: pd.DataFrame, claims: pd.DataFrame, absent: Absent = ()) -> s
     """Return a self-contained page; every cell is escaped."""
     parts = [
         _html_table(pivot(table).reset_index()),
-        "<h2>Claims</h2>",
-        _html_table(claims_frame(claims)),
+        *(_html_claims(title, some) for title, some in claim_parts(claims)),
+        f"<p>{html_text(flips(claims))}</p>",
         f"<p>{html_text(footer(table))}</p>",
     ]
     if absent:
@@ -167,6 +218,14 @@ def to_html(table: pd.DataFrame, claims: pd.DataFrame, absent: Absent = ()) -> s
 
 def _title(table: pd.DataFrame) -> str:
     return f"{table['paper'].iloc[0]} at {table['scale'].iloc[0]} scale"
+
+
+def _html_claims(title: str, claims: pd.DataFrame) -> str:
+    """Return a part of the claims; self-checks are folded."""
+    table = _html_table(claims_frame(claims))
+    if (claims["evidence"] == "self_check").all():
+        return f"<details><summary>{html_text(title)} ({len(claims)})</summary>\n{table}\n</details>"
+    return f"<h2>{html_text(title)}</h2>\n{table}"
 
 
 def _html_table(frame: pd.DataFrame) -> str:

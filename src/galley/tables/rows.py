@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from galley.artifact import GalleyError, atomic_path
@@ -23,7 +24,7 @@ from galley.tables.sheets import number_column, read_sheet, refuse
 
 ITEM_COLUMNS = [
     "paper", "scale", "model", "method", "setting", "seed", "benchmark", "metric", "unit", "item_id", "score", "weight",
-    "status", "reason", "run_id", "backend", "device",
+    "status", "reason", "run_id", "backend", "device", "trained",
 ]  # fmt: skip
 RUN_COLUMNS = [
     "run_id", "paper", "scale", "stage", "job", "plan", "unit", "model", "method", "setting", "seed", "wall_s", "cpu_s", "peak_rss_mib",
@@ -31,7 +32,8 @@ RUN_COLUMNS = [
 ]  # fmt: skip
 STATUSES = {"ok", "not_run", "truncated", "parse_failed", "timeout", "failed"}
 KEYS = ["paper", "scale", "model", "method", "setting", "seed", "benchmark", "metric", "item_id"]  # of one row only
-DEFAULTS = {"unit": "", "item_id": "all", "weight": 1.0, "status": "ok", "reason": "", "setting": "", "seed": 0}
+DEFAULTS = {"unit": "", "item_id": "all", "weight": 1.0, "status": "ok", "reason": "", "setting": "", "seed": 0, "trained": False}
+COUNTED = ("seed", "score", "weight")
 MAY_BE_EMPTY = ("setting", "unit", "item_id", "reason")  # the last two by status
 RUN_NUMBERS = ("seed", "wall_s", "cpu_s", "peak_rss_mib", "threads", "tokens")
 AGAIN = "delete it and run the same command again"
@@ -59,16 +61,19 @@ def _typed(frame: pd.DataFrame, *, where: str, way_out: str) -> pd.DataFrame:
         _refuse(frame, bad, column, says, where=where, way_out=way_out)
 
     for column in ITEM_COLUMNS:
-        if column in ("seed", "score", "weight"):
+        if column in COUNTED:
             check(_no_number(frame[column]), column, "it takes a number")
+        elif column == "trained":
+            check(_no_flag(frame[column]), column, "it takes true (another run would give another score) or false")
         else:
             check(_no_text(frame[column]), column, "it takes text")
-    frame = frame.astype({column: "float64" if column in ("seed", "score", "weight") else "str" for column in ITEM_COLUMNS})
+    dtypes = {column: "float64" if column in COUNTED else "bool" if column == "trained" else "str" for column in ITEM_COLUMNS}
+    frame = frame.astype(dtypes)
     ok = frame["status"] == "ok"
     check(~frame["status"].isin(STATUSES), "status", f"it is one of {', '.join(sorted(STATUSES))}")
     check(~frame["scale"].isin(SCALES), "scale", f"it is one of {', '.join(SCALES)}")
     for column in ITEM_COLUMNS:
-        if column not in ("seed", "score", "weight", *MAY_BE_EMPTY):
+        if column not in (*COUNTED, "trained", *MAY_BE_EMPTY):
             check(frame[column].str.strip() == "", column, "it takes a name")
     check(ok & (frame["item_id"] == ""), "item_id", "a row that is ok has an item")
     check(~ok & (frame["reason"] == ""), "reason", "a row that is not ok has a reason")
@@ -84,6 +89,10 @@ def _no_text(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.StringDtype):
         return column.isna()
     return pd.Series([not isinstance(value, str) for value in column], index=column.index)
+
+
+def _no_flag(column: pd.Series) -> pd.Series:
+    return pd.Series([not isinstance(value, bool | np.bool_) for value in column], index=column.index)
 
 
 def _no_number(column: pd.Series) -> pd.Series:

@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 
 from galley.artifact import atomic_path
-from galley.stats import Estimate, weighted_mean, wilson
+from galley.stats import weighted_mean
 from galley.tables.claims import Claim, load_claims
+from galley.tables.judge import judge
 from galley.tables.metrics import Metric, check_metrics, load_metrics
 from galley.tables.named import check_names
 from galley.tables.paper_values import read_paper_values
 from galley.tables.rows import check_runs, read_items, read_runs
-from galley.tables.verdicts import judge
 
 COLUMNS = [
     "paper", "scale", "model", "method", "setting", "benchmark", "metric", "unit", "higher_is_better", "role", "value", "ci_low",
-    "ci_high", "ci_method", "n_items", "n_seeds", "backend", "device", "reported", "reported_source", "claim_id",
+    "ci_high", "level", "ci_method", "n_items", "n_seeds", "backend", "device", "reported", "reported_source", "claim_id",
     "verdict", "status", "reason", "run_ids",
 ]  # fmt: skip
 KEYS = ["paper", "scale", "model", "method", "setting", "benchmark", "metric"]
@@ -48,7 +48,7 @@ def make_table(
     for given in (rows, paper.assign(unit="")):
         check_metrics(given, registry, path=metrics)
     check_names(declared, rows, path=claims, recipe=recipe, scale=scale, metrics=registry)
-    judged = judge(declared, rows, scale=scale)
+    judged = judge(declared, rows, scale=scale, metrics=registry)
     table = build_table(rows, judged, declared, paper, registry)
     for frame, path in ((judged, claims_out), (table, out)):
         with atomic_path(path) as part:
@@ -105,25 +105,15 @@ def _row(key: dict, group: pd.DataFrame, metric: Metric) -> dict:
     scores = good.pivot(index="seed", columns="item_id", values="score").dropna(axis=1)
     weights = good.groupby("item_id")["weight"].first().loc[scores.columns]
     seed = zlib.crc32(" ".join(str(v) for v in key.values()).encode())
-    e = estimate(scores.to_numpy(float), weights.to_numpy(float), rate=metric.kind == "rate" and "all" not in scores, seed=seed)
+    rate = metric.kind == "rate" and "all" not in scores
+    e = weighted_mean(scores.to_numpy(float), weights.to_numpy(float), rate=rate, seed=seed)
+    level = None if np.isnan(e.low) else e.level
     dropped, idle = good["item_id"].nunique() - scores.shape[1], sorted(set(group["seed"]) - set(scores.index))
     notes = [f"{dropped} items are not in every seed"] if dropped else []
     notes += [f"no score of seed {', '.join(map(str, idle))}"] if idle else []
-    return {**row, "value": e.value, "ci_low": e.low, "ci_high": e.high, "ci_method": e.method, "n_items": e.n_items, "n_seeds": e.n_seeds,
+    return {**row, "value": e.value, "ci_low": e.low, "ci_high": e.high, "level": level,
+            "ci_method": e.method, "n_items": e.n_items, "n_seeds": e.n_seeds,
             "status": "ok", "reason": "; ".join(notes)}  # fmt: skip
-
-
-def estimate(scores: np.ndarray, weights: np.ndarray, *, rate: bool, seed: int) -> Estimate:
-    """Estimate one number from scores (seeds, items): Wilson's interval for a rate of hits, else the bootstrap.
-
-    A bootstrap of ten misses in ten has no width at all; Wilson's interval knows that ten items are few.
-    """
-    hits = scores[0].sum()
-    if rate and len(scores) == 1 and np.isin(scores, (0, 1)).all() and np.ptp(weights) == 0:
-        n = scores.shape[1]
-        low, high = wilson(int(hits), n)
-        return Estimate(float(hits / n), low, high, "Wilson, one training run", n, 1)
-    return weighted_mean(scores, weights, seed=seed)
 
 
 def is_missing(value: object) -> bool:

@@ -1,193 +1,192 @@
 """Verdicts: an interval against a margin, one rule a kind, and the same rule for every control.
 
-At the paper's own scale, and for exact claims at any: reproduced, contradicted, inconclusive. A smaller
-stand-in can only agree or disagree: a proxy never yields `reproduced`.
+What a verdict is called says what kind of evidence it is: `holds` for an identity of our code, `confirmed` for a finding against a
+paper, `reproduced` for a number that is derived again, an artefact, or an experiment at the paper's own scale. A smaller stand-in can
+only agree or disagree: a proxy never yields `reproduced`. What cannot settle anything is `inconclusive`: fewer than eight items, an
+interval without width, a trained side with fewer than three runs, a requirement that is not met.
 
-Source: ours; two one-sided tests for equivalence (Schuirmann, 1987).
+Source: ours; two one-sided tests for equivalence (Schuirmann, 1987); Holm (1979) over a recipe's headline claims.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from galley.artifact import GalleyError
-from galley.stats import Estimate, items_needed, paired_difference, slope
-from galley.tables.claims import Claim, Control, Rows
-from galley.tables.items import OUT_OF_REACH
+from galley.stats import RUNS, Estimate, items_needed, paired_difference
+from galley.tables.claims import Claim, Control, Point, Requirement, Rows
+from galley.tables.metrics import Metric
+from galley.tables.pairing import Missing, Side, grid, pick
 
-AGREES = {"reproduced", "proxy_agrees"}
-
-
-class Missing(Exception):
-    """Rows that a claim needs are not there; the text is the reason."""
+LEAST_ITEMS = 8  # fewer settle nothing: intervals of four items cover far less than they say
+Outcome = Literal["agrees", "reverse", "below_margin", "disagrees"]
 
 
-def pick(items: pd.DataFrame, rows: Rows) -> pd.DataFrame:
-    """Return the ok rows that a claim points at, or raise Missing with the recorded reason."""
-    mask = (items["method"] == rows.method) & (items["benchmark"] == rows.benchmark) & (items["metric"] == rows.metric)
-    if rows.setting is not None:
-        mask &= items["setting"] == rows.setting
-    if rows.model is not None:
-        mask &= items["model"] == rows.model
-    found = items[mask]
-    good = found[found["status"] == "ok"]
-    if not len(good):
-        why = found["reason"].iloc[0] if len(found) else _no_row(items, rows)
-        raise Missing(f"{rows.method} {rows.setting or ''} {rows.benchmark}/{rows.metric}: {why}")
-    return good
+@dataclass(frozen=True)
+class Step:
+    """One difference that a claim is about: what the interval says of it, or why it can say nothing."""
+
+    outcome: Outcome | None
+    estimate: Estimate
+    threshold: float
+    few: str
+    sides: tuple[Side, Side]
 
 
-def _no_row(items: pd.DataFrame, rows: Rows) -> str:
-    """Return why there is no row: a source that other rows of its benchmark lack, else that this scale makes none."""
-    beside = items.loc[(items["benchmark"] == rows.benchmark) & (items["status"] != "ok"), "reason"]
-    gone = beside[beside.str.contains(OUT_OF_REACH, regex=False)]
-    return f"no such row, for {gone.iloc[0]}" if len(gone) else "no such row at this scale"
-
-
-def grid(frames: Sequence[pd.DataFrame]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return per frame its scores (seeds, items) on the items and seeds that all share, and those items' weights.
-
-    A frame of one seed (an untrained model) pairs with every seed of the others. Missing when nothing is shared,
-    GalleyError when a side mixes several settings: a score per model, item and seed is what can be paired.
-    """
-    tables, weights = [], None
-    for frame in frames:
-        keyed = frame.assign(key=frame["model"] + "|" + frame["item_id"])
-        if keyed.duplicated(["seed", "key"]).any():
-            found = ", ".join(sorted(set(frame["setting"])))
-            raise GalleyError(f"{frame['method'].iloc[0]} has several scores of one item; its settings are {found}: name one in the claim")
-        tables.append(keyed.pivot(index="seed", columns="key", values="score"))
-        weights = keyed.groupby("key")["weight"].first() if weights is None else weights
-    several = [set(t.index) for t in tables if len(t) > 1]
-    seeds = sorted(set.intersection(*several)) if several else []
-    if several and not seeds:
-        raise Missing("the compared rows share no seeds")
-    # An item that a seed lacks cannot be paired: it is left out on every side.
-    tables = [(t if len(t) == 1 else t.loc[seeds]).dropna(axis=1) for t in tables]
-    shared = sorted(set.intersection(*(set(t.columns) for t in tables)))
-    if not shared or weights is None:
-        raise Missing("the compared rows share no items")
-    return [t[shared].to_numpy(float) for t in tables], weights.loc[shared].to_numpy(float)
-
-
-def judge_claim(claim: Claim, items: pd.DataFrame, *, scale: str, control: Control | None = None) -> dict:
+def judge_claim(
+    claim: Claim, items: pd.DataFrame, *, scale: str, control: Control | None = None, metrics: Mapping[str, Metric] | None = None
+) -> dict:
     """Return the verdict on one claim, or on one of its controls, with the evidence."""
     if scale not in claim.scales:
         return _verdict("not_run", reason=claim.not_run_reason)
-    lhs = (control.lhs if control else None) or claim.lhs
-    rhs = (control.rhs if control else None) or claim.rhs
-    points = (control.points if control else None) or claim.points
-    seed = zlib.crc32(claim.id.encode())
     try:
         if claim.kind == "structural":
-            assert lhs is not None
-            return _structural(claim, pick(items, lhs))
-        if claim.kind == "trend":
-            assert points is not None
-            series, weights = grid([pick(items, p.rows) for p in points])
-            stacked = np.stack(np.broadcast_arrays(*series))
-            estimate = slope(np.array([p.x for p in points]), stacked, weights, seed=seed)
-            sign = -1.0 if claim.direction == "less" else 1.0
+            found = _structural(claim, pick(items, (control.lhs if control else None) or claim.lhs), scale=scale)  # type: ignore[arg-type]
         else:
-            assert lhs is not None and rhs is not None
-            (a, b), weights = grid([pick(items, lhs), pick(items, rhs)])
-            alpha = 0.1 if claim.kind in ("equivalence", "value") else 0.05
-            estimate = paired_difference(a, b, weights, seed=seed, alpha=alpha)
-            sign = -1.0 if claim.direction == "less" else 1.0
+            found = _compared(claim, steps_of(claim, items, control=control, metrics=metrics or {}), scale=scale)
+        unmet = None if control else _unmet(claim.requires, items, gap=found["estimate"])
     except Missing as missing:
         return _verdict("not_run", reason=str(missing))
-    holds, threshold = _holds(claim, estimate, sign=sign)
-    exact = claim.exact or scale == "paper"
-    names = {
-        True: "reproduced" if exact else "proxy_agrees",
-        False: "contradicted" if exact else "proxy_disagrees",
-        None: "inconclusive",
-    }
-    needed = items_needed(estimate, threshold=threshold) if holds is None else None
-    reason = "" if holds is not None else _unsettled(estimate, needed)
-    return _verdict(names[holds], estimate=estimate, reason=reason, needed=needed)
+    return {**found, "verdict": "inconclusive", "reason": unmet} if unmet else found
 
 
-def _unsettled(estimate: Estimate, needed: int | None) -> str:
+def steps_of(
+    claim: Claim, items: pd.DataFrame, *, control: Control | None = None, metrics: Mapping[str, Metric], alpha: float | None = None
+) -> list[Step]:
+    """Return the differences of a claim or control: one, or a trend's from each point to the next; `alpha` instead of the kind's own."""
+    alpha = alpha or (0.1 if claim.kind in ("equivalence", "value") else 0.05)
+    return [_step(claim, pick(items, lhs), pick(items, rhs), metrics=metrics, alpha=alpha) for lhs, rhs in _pairs(claim, control)]
+
+
+def _pairs(claim: Claim, control: Control | None) -> list[tuple[Rows, Rows]]:
+    if claim.kind == "trend":
+        points: list[Point] = sorted((control.points if control else None) or claim.points or [], key=lambda point: point.x)
+        return [(after.rows, before.rows) for before, after in itertools.pairwise(points)]
+    lhs, rhs = (control.lhs if control else None) or claim.lhs, (control.rhs if control else None) or claim.rhs
+    assert lhs is not None and rhs is not None
+    return [(lhs, rhs)]
+
+
+def _step(claim: Claim, lhs: pd.DataFrame, rhs: pd.DataFrame, *, metrics: Mapping[str, Metric], alpha: float) -> Step:
+    (a, b), weights = grid([lhs, rhs])
+    rate = all(name in metrics and metrics[name].kind == "rate" for name in (*lhs["metric"].unique(), *rhs["metric"].unique()))
+    estimate = paired_difference(a.scores, b.scores, weights, seed=zlib.crc32(claim.id.encode()), alpha=alpha, rate=rate)
+    outcome, threshold = _outcome(claim, estimate)
+    few = _too_few(estimate, a, b)
+    return Step(None if few else outcome, estimate, threshold, few, (a, b))
+
+
+def _compared(claim: Claim, steps: Sequence[Step], *, scale: str) -> dict:
+    """Return the verdict on differences: every step of a trend must agree, and the weakest is shown."""
+    outcomes = [step.outcome for step in steps]
+    against: tuple[Outcome, ...] = ("reverse", "disagrees", "below_margin")
+    settled = next((outcome for outcome in against if outcome in outcomes), None)
+    if settled is None and all(outcome == "agrees" for outcome in outcomes):
+        settled = "agrees"
+    weakest = min(steps, key=lambda step: (step.outcome == "agrees", _sign(claim) * step.estimate.value))
+    needed = items_needed(weakest.estimate, threshold=weakest.threshold) if settled is None and not weakest.few else None
+    reason = "" if settled is not None else weakest.few or _unsettled(needed, runs=weakest.estimate.n_seeds)
+    runs = (weakest.sides[0].runs, weakest.sides[1].runs)
+    return _verdict(word(claim, settled, scale=scale), estimate=weakest.estimate, reason=reason, needed=needed, runs=runs)
+
+
+def _too_few(estimate: Estimate, *sides: Side) -> str:
+    """Return why an estimate settles nothing, whatever its interval says."""
+    trained = [side.runs for side in sides if side.trained]
+    if trained and min(trained) < RUNS:
+        return f"{'one run' if min(trained) == 1 else 'two runs'} of a trained side; {RUNS} or more settle it (--config seeds={RUNS})"
+    if trained and estimate.n_seeds < RUNS:
+        return f"the trained sides share {estimate.n_seeds} of their runs; {RUNS} or more settle it"
     if math.isnan(estimate.low):
         return estimate.method
-    return f"about {needed} items would settle it" if needed else "the difference is too small to settle"
+    if 1 < estimate.n_items < LEAST_ITEMS or (estimate.n_items == 1 and estimate.n_seeds < RUNS):
+        return f"{estimate.n_items} items; below {LEAST_ITEMS} there is no verdict"
+    if math.isclose(estimate.high, estimate.low, rel_tol=1e-9, abs_tol=1e-12):  # what rounding leaves of a constant is no width
+        return "an interval without width settles nothing"
+    return ""
 
 
-def _holds(claim: Claim, e: Estimate, *, sign: float) -> tuple[bool | None, float]:
-    """Return whether the interval settles the claim (None: it does not), and the threshold it was held against."""
-    m = claim.margin.abs
+def _unsettled(needed: int | None, *, runs: int) -> str:
+    more = ", or more runs," if runs >= RUNS else ""  # what runs differ by is in the interval, too, and items do not narrow it
+    return f"about {needed} items{more} would settle it" if needed else "the difference is too small to settle"
+
+
+def _sign(claim: Claim) -> float:
+    return -1.0 if claim.direction == "less" else 1.0
+
+
+def _outcome(claim: Claim, e: Estimate) -> tuple[Outcome | None, float]:
+    """Return what the interval says of the claim (None: it does not settle it), and the threshold it was held against."""
+    m, sign = claim.margin.abs, _sign(claim)
     if math.isnan(e.low):
         return None, m
     if claim.kind in ("equivalence", "value"):
         inside, outside = -m <= e.low and e.high <= m, e.low > m or e.high < -m
-        return (True if inside else False if outside else None), math.copysign(m, e.value)
+        return ("agrees" if inside else "disagrees" if outside else None), math.copysign(m, e.value)
     low, high = (e.low, e.high) if sign > 0 else (-e.high, -e.low)  # now: larger is what the claim says
     bound = -m if claim.kind == "non_inferiority" else m
-    return (True if low > bound else False if high < bound else None), sign * bound
+    if low > bound:
+        return "agrees", sign * bound
+    return ("reverse" if high < min(bound, 0.0) else "below_margin" if high < bound else None), sign * bound
 
 
-def _structural(claim: Claim, rows: pd.DataFrame) -> dict:
+def word(claim: Claim, outcome: Outcome | None, *, scale: str) -> str:
+    """Return what an outcome is called, by the kind of evidence, the stance and the scale."""
+    if outcome is None:
+        return "inconclusive"
+    agrees = outcome == "agrees"
+    if claim.evidence == "self_check":
+        return "holds" if agrees else "broken"
+    if claim.exact or scale == "paper":
+        if claim.stance == "critique":
+            return "confirmed" if agrees else "refuted"
+        return "reproduced" if agrees else "below_margin" if outcome == "below_margin" else "contradicted"
+    return f"proxy_{outcome}"
+
+
+def _unmet(requirements: Sequence[Requirement], items: pd.DataFrame, *, gap: float) -> str | None:
+    """Return what a claim requires and the rows do not show; None where all is met. Missing rows raise Missing."""
+    for wanted in requirements:
+        value = _mean(pick(items, wanted.rows))
+        if wanted.minus is not None:
+            value = abs(value - _mean(pick(items, wanted.minus)))
+        most = abs(gap) if wanted.below_gap else wanted.most
+        if (wanted.least is not None and value < wanted.least) or (most is not None and value > most):
+            bound = f"at least {wanted.least:g}" if wanted.least is not None and value < wanted.least else f"at most {most:.4g}"
+            return f"{wanted.why}: {value:.4g}, required {bound}"
+    return None
+
+
+def _mean(rows: pd.DataFrame) -> float:
+    return float(np.average(rows["score"], weights=rows["weight"]))
+
+
+def _structural(claim: Claim, rows: pd.DataFrame, *, scale: str) -> dict:
     assert claim.expected is not None
     want, scores = claim.expected, rows["score"]
     # The worst row decides: the farthest from the value, or the one that comes closest to the wrong side.
-    worst = {
-        "eq": (scores - want.value).abs().max(),
-        "le": (scores - want.value).max(),
-        "ge": (want.value - scores).max(),
-    }[want.op]
-    value = (
-        float(scores.iloc[(scores - want.value).abs().argmax()])
-        if want.op == "eq"
-        else float(scores.max() if want.op == "le" else scores.min())
-    )
-    holds = bool(worst <= want.atol + 1e-12)
-    estimate = Estimate(value, math.nan, math.nan, "exact", len(scores), 1)
+    far = {"eq": (scores - want.value).abs(), "le": scores - want.value, "ge": want.value - scores}[want.op]
+    holds = bool(far.max() <= want.atol + 1e-12)
+    runs = int(rows["seed"].nunique())
+    estimate = Estimate(float(scores.iloc[int(far.argmax())]), math.nan, math.nan, "exact", len(scores), runs)
     symbol = {"eq": "=", "le": "<=", "ge": ">="}[want.op]
     tolerance = f" within {want.atol:g}" if want.atol else ""
-    return _verdict(
-        "reproduced" if holds else "contradicted",
-        estimate=estimate,
-        reason=f"must be {symbol} {want.value:g}{tolerance}",
-    )
+    name = word(claim, "agrees" if holds else "disagrees", scale=scale)
+    return _verdict(name, estimate=estimate, reason=f"must be {symbol} {want.value:g}{tolerance}", runs=(runs, 0))
 
 
-def _verdict(verdict: str, *, estimate: Estimate | None = None, reason: str = "", needed: int | None = None) -> dict:
+def _verdict(
+    verdict: str, *, estimate: Estimate | None = None, reason: str = "", needed: int | None = None, runs: tuple[int, int] = (0, 0)
+) -> dict:  # fmt: skip
     nan = math.nan
     e = estimate or Estimate(nan, nan, nan, "", 0, 0)
-    return {"verdict": verdict, "estimate": e.value, "ci_low": e.low, "ci_high": e.high, "ci_method": e.method,
-            "n_items": e.n_items, "n_seeds": e.n_seeds, "n_needed": needed, "reason": reason}  # fmt: skip
-
-
-def judge(claims: Sequence[Claim], items: pd.DataFrame, *, scale: str) -> pd.DataFrame:
-    """Return one row per claim: verdict, evidence, and whether each control that ran flipped it.
-
-    A control fails to flip a claim when both agree with the paper: the check would then pass for the broken variant too. One that did
-    not run beside a claim that did comes with the reason: nothing shows then that the check could fail.
-    """
-    rows = []
-    for claim in claims:
-        main = judge_claim(claim, items, scale=scale)
-        outcomes = [(control.name, judge_claim(claim, items, scale=scale, control=control)) for control in claim.controls]
-        ran = [(name, found["verdict"]) for name, found in outcomes if found["verdict"] != "not_run"]
-        flipped = [name for name, verdict in ran if not {verdict, main["verdict"]} <= AGREES]
-        if not ran and main["verdict"] != "not_run":
-            main["reason"] = "; ".join(part for part in (main["reason"], "no control ran: nothing shows that this check can fail") if part)
-        rows.append({
-            "claim_id": claim.id, "statement": claim.statement, "source": claim.source, "tier": claim.tier, "kind": claim.kind,
-            "scale": scale, **main, "margin": claim.margin.abs, "margin_reason": claim.margin.reason,
-            "controls_run": len(ran), "controls_flipped": len(flipped),
-            "controls": "; ".join(_outcome(name, found, beside=main) for name, found in outcomes),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _outcome(name: str, found: dict, *, beside: dict) -> str:
-    idle = found["verdict"] == "not_run" and beside["verdict"] != "not_run"
-    why = " ".join(found["reason"].replace(";", ",").split())  # controls are parted by semicolons
-    return f"{name}: {found['verdict']}" + (f" ({why})" if idle else "")
+    return {"verdict": verdict, "estimate": e.value, "ci_low": e.low, "ci_high": e.high, "level": nan if math.isnan(e.low) else e.level,
+            "ci_method": e.method, "n_items": e.n_items, "n_seeds": e.n_seeds, "runs_lhs": runs[0], "runs_rhs": runs[1],
+            "n_needed": needed, "reason": reason}  # fmt: skip

@@ -62,6 +62,20 @@ def test_the_controls_change_the_cases_and_nothing_else():
     assert own == examples(ITEMS, seed=3) != examples(ITEMS, seed=4)
 
 
+def test_mixtures_show_cases_in_about_half_and_learn_all_of_a_text():
+    arms = ("own", "shuffled", "none", "mixed", "mixed_shuffled", "text", "text_mixed", "text_shuffled")
+    own, other, none, mixed, mixed_other, text, text_mixed, text_other = (examples(ITEMS, seed=3, cases=c) for c in arms)
+    kept = [m == o for m, o in zip(mixed, own, strict=True)]
+    assert 10 < sum(kept) < 30 and all(m == (o if k else n) for m, k, o, n in zip(mixed, kept, own, none, strict=True))
+    assert mixed_other == [o if k else n for k, o, n in zip(kept, other, none, strict=True)]
+    assert {e.prompt for e in (*text, *text_mixed, *text_other)} == {"\n"} and [e.answer for e in text] == [s.code for s in SAMPLES]
+    for given, plain, whole in ((own, text, text_mixed), (other, text, text_other)):
+        wanted = [g.prompt + g.answer if k else p.answer for g, k, p in zip(given, kept, plain, strict=True)]
+        assert [e.answer for e in whole] == wanted
+    again = examples(ITEMS, seed=3, cases="shuffled", draw=1)
+    assert sum(a == b for a, b in zip(again, other, strict=True)) < 5  # yet another function's cases
+
+
 def test_an_export_says_what_was_drawn_and_never_shows_the_answer():
     rows = list(export_rows(ITEMS, seed=0))
     assert rows == list(export_rows(ITEMS, seed=0)) and len(rows) == len(ITEMS)

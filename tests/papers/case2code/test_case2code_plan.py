@@ -28,7 +28,7 @@ def test_the_recipe_loads_and_says_what_it_costs(scale):
     assert f"case2code at {scale} scale" in text and ("Not there yet" in text) == bool(lacks(plan)) == (scale == "paper")
     assert all(line in text for line in lacks(plan)) and f"about {plan.functions.limit or 1245:,} functions" in text
     assert stage.leaves(plan)[:2] == ["synthesize", "check"] and len(stage.leaves(plan)) == len(set(stage.leaves(plan)))
-    assert len(stage.leaves(plan)) == 2 + plan.shards * (1 + len(plan.models))
+    assert len(stage.leaves(plan)) == 2 + plan.shards * ((plan.sequences is not None) + len(plan.models))
 
 
 def test_the_queue_is_asked_for_what_the_arms_take():
@@ -42,7 +42,7 @@ def test_each_stage_declares_its_own_sources_and_only_plans_with_wheels_fetch_so
     laptop, paper = read_plan(RECIPE, "laptop"), read_plan(RECIPE, "paper")
     benchmarks = ["case2code_test", "humaneval", "mbpp", "bigcodebench"]
     assert stage["synthesize"].sources_of(laptop) == ["algorithms_wheel", *benchmarks]
-    assert stage["synthesize"].sources_of(paper) == stage.sources_of(paper) == benchmarks
+    assert stage["synthesize"].sources_of(paper) == benchmarks and stage.sources_of(paper) == [*benchmarks, "humaneval_plus", "mbpp_plus"]
     assert stage.sources_of(read_plan(RECIPE, "smoke")) == ["algorithms_wheel", *benchmarks]
     assert {name: stage[name].sources_of(laptop) for name in ("check", "sequences", "tune")} == {
         "check": ["case2code_test"], "sequences": [], "tune": ["case2code_test", "humaneval", "mbpp"]
@@ -68,7 +68,9 @@ def test_the_hub_corpus_takes_its_commit_from_the_pins_and_a_missing_one_is_aske
 
 def test_seeds_and_effort_add_evidence():
     plan, more = read_plan(RECIPE, "laptop"), read_plan(RECIPE, "laptop", seeds=5, effort=2)
-    assert len(more.sequence_runs()) == 7 and [r for r in more.tuning_runs() if r[0] == "own"] == [("own", s) for s in range(5)]
+    assert len(plan.sequence_runs()) == 9 and len(more.sequence_runs()) == 15
+    assert [sum(arm == name for arm, _ in plan.tuning_runs()) for name in plan.tuning.arms] == [3, 3, 1]
+    assert [sum(arm == name for arm, _ in more.tuning_runs()) for name in plan.tuning.arms] == [5, 5, 5]
     assert more.sequences.steps == 2 * plan.sequences.steps and more.zero_shot.tasks == 2 * plan.zero_shot.tasks
     assert more.tuning.heldout_items == 2 * plan.tuning.heldout_items
 
@@ -79,6 +81,8 @@ def test_what_makes_no_sense_is_refused(tmp_path):
         Plan.model_validate({**row, "tuning": None})
     with pytest.raises(ValueError, match=r"needs inputs\.base_url"):
         Plan.model_validate({**row, "inputs": {**row["inputs"], "writer": "endpoint"}})
+    with pytest.raises(ValueError, match=r"runs names 'text', which is none of arms \(own, shuffled, none\)"):
+        Plan.model_validate({**row, "tuning": {**row["tuning"], "runs": {"text": 3}}})
     wrong = tmp_path / "recipe.yaml"
     wrong.write_text(RECIPE.read_text().replace("  heldout: 0.2", "  held_out: 0.2"))
     with pytest.raises(GalleyError, match=r"recipe\.yaml:\d+: held_out"):
@@ -87,5 +91,5 @@ def test_what_makes_no_sense_is_refused(tmp_path):
 
 def test_claims_load_and_the_recipe_says_why_one_is_not_run():
     claims = {c.id: c for c in load_claims(Path("recipes/case2code/claims.yaml"))}
-    assert {"E1", "E2", "E3.oracle", "E4", "D1", "D2.gap", "D3", "D4", "D5", "D6.humaneval", "N1"} <= set(claims)
+    assert {"E1", "E2", "E3.oracle", "E4", "D1", "D1.lookup", "D2.gap", "D3", "D4", "D5", "D6.humaneval", "N1"} <= set(claims)
     assert claims["N1"].scales == ["paper"] and "paper's models" in claims["N1"].not_run_reason

@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from code_sources import INPUTS, TEXTS, write_source
 from transformers import PreTrainedTokenizerFast
 
 from galley.artifact import GalleyError
+from galley.llm.backend import Completion
+from galley.models.loading import load_tokenizer
 from galley.models.scratch import build_llama, train_tokenizer
 from galley.papers.case2code import build, check, sequences, tune
 from galley.papers.case2code.build import benchmark_index
 from galley.papers.case2code.dataset import read_samples
 from galley.papers.case2code.plan import Plan
 from galley.papers.case2code.stages import stage
+from galley.plan import read_plan_of
+from galley.tables.claims import load_claims
+from galley.tables.judge import judge
 from galley.tables.rows import read_items
 
 PLAN = {
@@ -21,12 +27,11 @@ PLAN = {
     "functions": {"stdlib": False, "wheels": ["algorithms_wheel"]},
     "inputs": {"cases": 12, "min_hidden": 2},
     "heldout": 0.3,
-    "sequences": {"held_out": 6, "shown": [2, 7], "steps": 2, "answer_tokens": 30, "lr": 1e-3, "weight_decay": 0.1,
-                  "control_seeds": 1},
+    "sequences": {"held_out": 6, "shown": [2, 7], "steps": 2, "answer_tokens": 30, "lr": 1e-3, "weight_decay": 0.1, "runs": 1},
     "tuning": {"steps": 2, "answer_tokens": 20, "lr": 1e-3, "batch_size": 4, "max_tokens": 1500, "dtype": "float32",
-               "arms": ["own", "shuffled", "none"], "control_seeds": 1, "heldout_items": 4, "benchmark_items": 2},
+               "arms": ["own", "shuffled", "none"], "runs": {"own": 2}, "heldout_items": 4, "benchmark_items": 2},
     "zero_shot": {"tasks": 2, "max_new_tokens": 4, "batch_size": 2, "after": True},
-    "seeds": 2,
+    "seeds": 1,
     "shards": 2,
 }  # fmt: skip
 BODIES = ["n * {i} + 1", "n ** 2 - {i}", "str(n) * {i}", "[n] * {i}", "n % ({i} + 2)", "(n, {i})", "max(n, {i}) - n", "{{'v': n + {i}}}"]
@@ -113,14 +118,17 @@ def test_the_exact_claims_hold_and_each_control_breaks_its_own(folder):
     }
     assert total["oracle"] == total["control:leaky_lookup"] == 1 and max(total["constant"], total["control:next_program"]) <= 0.1
     assert value(items, "oracle", "count", benchmark="case2code_test").item() == 2
-    assert value(items, "unstable", "count").item() == 0
+    assert value(items, "oracle", "same_outputs").item() == 1 and value(items, "control:next_program", "same_outputs").item() == 0
+    assert value(items, "oracle", "unstable_share").item() == 0  # none is wrong
+    for method, broken in (("release", 1), ("control:with_program", 2)):  # these show two cases, fewer than three
+        assert set(value(items, method, "violations", benchmark="case2code_test")) == {broken}
 
 
 def test_without_the_official_test_its_rows_say_so(folder, tmp_path):
     run("check", tmp_path, cases=folder / "out/cases.jsonl", sources=tmp_path)
     items = read_items([tmp_path / "check.items.parquet"])
     official = items[items["benchmark"] == "case2code_test"]
-    assert set(official["status"]) == {"not_run"} and len(official) == 7
+    assert set(official["status"]) == {"not_run"} and len(official) == len(check.OFFICIAL)
 
 
 @pytest.fixture
@@ -150,17 +158,20 @@ class Trained(list):
 
 
 def test_sequences_are_dealt_to_shards_and_kept_when_finished(tmp_path, trained):
+    plan = {**PLAN, "seeds": 2}
     for shard in range(2):
-        run("sequences", tmp_path, shard=shard)
+        run("sequences", tmp_path, plan=plan, shard=shard)
     items = read_items([tmp_path / f"sequences-{n}.items.parquet" for n in range(2)])
-    assert set(items["method"]) == {"matched", "shuffled", "one_case"} and set(items["setting"]) == {"shown=2", "shown=7"}
-    assert len(items) == 4 * 6 * 2 * 3 and set(items[items["method"] == "matched"]["seed"]) == {0, 1} and len(trained) == 4
+    arms, controls = {"matched", "shuffled", "one_case"}, {"control:untrained", "control:other_values"}
+    assert set(items["method"]) == arms | controls and set(items["setting"]) == {"shown=2", "shown=7"}
+    assert len(items) == 6 * 6 * 2 * 3 + 2 * 2 * 6 * 3 and items.groupby("method")["seed"].nunique().eq(2).all() and len(trained) == 6
+    assert items["trained"].all() and set(items[items["method"].isin(controls)]["setting"]) == {"shown=7"}
     first = (tmp_path / "sequences-0.items.parquet").read_bytes()
-    trained.fail_at = 4  # what is finished is not trained again
-    run("sequences", tmp_path, shard=0)
+    trained.fail_at = 6  # what is finished is not trained again
+    run("sequences", tmp_path, plan=plan, shard=0)
     assert (tmp_path / "sequences-0.items.parquet").read_bytes() == first
     with pytest.raises(GalleyError, match="shards 0 to 1"):
-        run("sequences", tmp_path, shard=2)
+        run("sequences", tmp_path, plan=plan, shard=2)
 
 
 def test_an_interrupted_shard_keeps_its_trainings_and_more_seeds_or_shards_add_only_theirs(tmp_path, trained):
@@ -172,13 +183,13 @@ def test_an_interrupted_shard_keeps_its_trainings_and_more_seeds_or_shards_add_o
     trained.fail_at = None
     run("sequences", tmp_path, shard=0, plan={**PLAN, "shards": 1})
     whole = (tmp_path / "whole/sequences-0.items.parquet").read_bytes()
-    assert len(trained) == 4 and (tmp_path / "sequences-0.items.parquet").read_bytes() == whole
+    assert len(trained) == 3 and (tmp_path / "sequences-0.items.parquet").read_bytes() == whole
     trained.clear()
     for shard in range(3):
-        run("sequences", tmp_path, shard=shard, plan={**PLAN, "seeds": 5, "shards": 3})
-    assert trained == [("sequences", 3), ("sequences", 4), ("sequences", 2)]  # dealt in turn: matched 0, 3; 1, 4; 2 and both controls
+        run("sequences", tmp_path, shard=shard, plan={**PLAN, "seeds": 2, "shards": 3})
+    assert trained == [("sequences", 1)] * 3
     items = read_items([tmp_path / f"sequences-{n}.items.parquet" for n in range(3)])
-    assert set(items[items["method"] == "matched"]["seed"]) == set(range(5))
+    assert set(items[items["method"] == "matched"]["seed"]) == {0, 1}
 
 
 @pytest.fixture(scope="module")
@@ -204,17 +215,21 @@ def test_tuning_trains_each_arm_and_scores_all_on_the_same_functions(folder, bas
         run("tune", tmp_path, model="tiny", shard=shard, **files(folder, base))
     items = read_items([tmp_path / f"tune-{n}.items.parquet" for n in range(2)])
     runs = pd.concat(pd.read_csv(tmp_path / f"tune-{n}.runs.csv") for n in range(2))
-    assert set(items["method"]) == {"before", "tuned:own", "tuned:shuffled", "tuned:none", "zero_shot", "oracle", "lookup", "constant"}
+    untrained = {"before", "zero_shot", "oracle", "lookup", "constant", "control:next_program"}
+    assert set(items["method"]) == {"tuned:own", "tuned:shuffled", "tuned:none", "control:other_cases"} | untrained
+    assert set(items[~items["trained"]]["method"]) == untrained  # the rest would be another number in another run
     gaps = items[(items["metric"] == "induction_gap") & (items["setting"] == "names")]
     ids = {(m, s): tuple(sorted(g["item_id"])) for (m, s), g in gaps.groupby(["method", "seed"])}
-    assert len(set(ids.values())) == 1 and len(ids) == 5 and len(next(iter(ids.values()))) == 4
+    assert len(set(ids.values())) == 1 and len(ids) == 7 and len(next(iter(ids.values()))) == 4
     assert set(items[items["benchmark"] == "humaneval"]["status"]) == {"not_run"}
-    assert value(items, "oracle", "pass_rate").mean() == 1 and len(value(items, "tuned:own", "pass_rate")) == 4
+    assert value(items, "oracle", "pass_rate").mean() == 1 and value(items, "control:next_program", "pass_rate").max() == 0
+    assert [len(value(items, m, "pass_rate")) for m in ("tuned:own", "tuned:shuffled", "tuned:none")] == [4, 2, 2]  # of two tasks
+    assert set(value(items, "zero_shot", "cut_off")) <= {0, 0.5, 1}
     assert (runs[runs["method"].isin(["own", "shuffled", "none"])]["tokens"] > 0).all() and len(runs) == 6
 
 
 def test_an_interrupted_tuning_keeps_its_arms_until_its_inputs_change_and_more_seeds_add_only_theirs(folder, base, tmp_path, trained):
-    plan = {**PLAN, "shards": 1, "seeds": 1, "zero_shot": {**PLAN["zero_shot"], "after": False}}
+    plan = {**PLAN, "shards": 1, "tuning": {**PLAN["tuning"], "runs": {}}, "zero_shot": {**PLAN["zero_shot"], "after": False}}
     run("tune", tmp_path / "whole", plan=plan, model="tiny", shard=0, **files(folder, base))
     trained.clear()
     trained.fail_at = 2
@@ -225,10 +240,75 @@ def test_an_interrupted_tuning_keeps_its_arms_until_its_inputs_change_and_more_s
     assert (tmp_path / "tune-0.items.parquet").read_bytes() == (tmp_path / "whole/tune-0.items.parquet").read_bytes() and len(trained) == 3
     trained.clear()
     run("tune", tmp_path, plan={**plan, "seeds": 2}, model="tiny", shard=0, **files(folder, base))
-    assert trained == [("tune", 1)]  # own cases again: the controls have one seed
+    assert trained == [("tune", 1)] * 3
     trained.clear()
     run("tune", tmp_path, plan=plan, model="tiny", shard=0, **files(folder, base, sources=tmp_path))  # the official test is gone
     assert len(trained) == 3 and set(value(read_items([tmp_path / "tune-0.items.parquet"]), "zero_shot", "pass_rate").isna()) == {True}
+
+
+def plus_source(folder, name, file, first):
+    rows = [{"task_id": f"{name}/{first + n}", "entry_point": called, "prompt": prompt, "canonical_solution": body, "atol": 0,
+             "base_input": INPUTS[called][0], "plus_input": INPUTS[called][1]}
+            for n, (called, prompt, body, _) in enumerate(TEXTS)]  # fmt: skip
+    write_source(folder, file, rows)
+
+
+class Known:
+    """A backend whose answers are two of the benchmark's own and a wrong one."""
+
+    name = "known"
+
+    def __init__(self, *model, **settings): ...
+
+    def generate(self, prompts, **settings):
+        bodies = [TEXTS[0][2], TEXTS[1][2], "    return None\n"]
+        return [[Completion(bodies[n % 3], "stop")] for n, _ in enumerate(prompts)]
+
+
+@pytest.fixture
+def whole(folder, base, tmp_path, monkeypatch):
+    """A plan with the paper's arms, and sources with HumanEval+ and MBPP+ of three tasks, which a backend of known answers solves."""
+    for name in ("case2code_test", "mbpp"):
+        (tmp_path / name).symlink_to(folder / "sources" / name)
+    rows = [{"task_id": f"HumanEval/{n}", "entry_point": name, "prompt": prompt, "canonical_solution": body, "test": test}
+            for n, (name, prompt, body, test) in enumerate(TEXTS)]  # fmt: skip
+    write_source(tmp_path / "humaneval", "HumanEval.jsonl.gz", rows)
+    plus_source(tmp_path / "humaneval_plus", "HumanEval", "HumanEvalPlus.jsonl.gz", 0)
+    plus_source(tmp_path / "mbpp_plus", "Mbpp", "MbppPlus.jsonl.gz", 9000)
+    monkeypatch.setenv("GALLEY_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setattr(tune, "HFBackend", Known)
+    paper = read_plan_of("case2code", "paper").tuning
+    tuning = {**PLAN["tuning"], "arms": paper.arms, "runs": {}, "benchmarks": paper.benchmarks}
+    return {**PLAN, "shards": 1, "tuning": tuning}
+
+
+def test_answers_to_code_benchmarks_are_judged_and_under_another_task_they_solve_none(folder, base, whole, tmp_path):
+    data = tune.Data(folder / "out/cases.jsonl", tmp_path, Plan.model_validate(whole), load_tokenizer(base))
+    for method, found in (("tuned:own", {"tuned:own": 2, "control:next_answers": 0}), ("before", {"before": 2})):
+        made = pd.DataFrame(tune.benchmark_rows(None, data, tmp_path, method=method, folder=tmp_path / method, unsafe=False))
+        right = made.groupby(["benchmark", "method", "setting"])["score"].sum().to_dict()
+        wanted = [(b, m, suite) for b in ("humaneval_plus", "mbpp_plus") for m in found for suite in ("base", "plus")]
+        assert right == {(b, m, suite): found[m] for b, m, suite in wanted} and set(made["score"]) <= {0, 1}
+    gone = pd.DataFrame(tune.benchmark_rows(None, data, folder / "sources", method="before", folder=tmp_path / "gone", unsafe=False))
+    assert set(gone["status"]) == {"not_run"} and len(gone) == 4
+
+
+def test_the_paper_s_arms_leave_every_row_that_its_claims_name(folder, base, whole, tmp_path):
+    run("tune", tmp_path / "out", plan=whole, model="tiny", shard=0, **files(folder, base, sources=tmp_path))
+    run("check", tmp_path / "out", cases=folder / "out/cases.jsonl", sources=tmp_path)
+    made = [*(tmp_path / "out").glob("*.items.parquet"), folder / "out/synthesize.items.parquet"]
+    items = read_items(made)
+    judged = judge(load_claims(Path("recipes/case2code/claims.yaml")), items.assign(scale="paper"), scale="paper").set_index("claim_id")
+    idle = judged[judged["verdict"] == "not_run"]["reason"]
+    assert set(idle.index) == {"D1.lookup", "D2.gap", "D2.solved", "D3", "D3.solved", "D4", "D4.solved", "D6.humaneval", "D6.mbpp"}
+    assert not idle.str.contains("no such row").any() and not judged["controls"].str.contains("no such row").any()
+    laptop = judge(load_claims(Path("recipes/case2code/claims.yaml")), items.assign(scale="laptop"), scale="laptop").set_index("claim_id")
+    asked = laptop.loc[["D1", "D1.lookup", "D5", "D5.matched", "D5.cases", "D5.anonymous", "D4.model", "D6.humaneval"]]
+    assert set(asked["verdict"]) == {"inconclusive"} and not asked["controls"].str.contains("not_run").any()  # of next to nothing
+    nll = items[(items["benchmark"] == "humaneval") & (items["metric"] == "answer_nll")].set_index("method")["score"]
+    assert len(nll["control:other_task"]) == 2 and set(nll["control:other_task"]).isdisjoint(nll["tuned:own"])
+    trained = judged.loc[["D5", "N1", "T.finetune.humaneval", "T.pretrain.mbpp", "T.sft.mbpp"]]
+    assert set(trained["verdict"]) == {"inconclusive"} and trained["reason"].str.startswith("one run of a trained side").all()
 
 
 def test_too_few_functions_are_refused_with_the_way_out(folder, base, tmp_path):

@@ -47,4 +47,4 @@ def test_character_models_are_trained_where_the_plan_has_an_experiment_for_them(
 
 def test_claims_load_and_name_controls():
     claims = load_claims(Path("recipes/codeseq/claims.yaml"))
-    assert {"E1", "E2", "E3.error", "E4", "E5", "D1", "D2", "D3", "D4", "M1.gap", "M2", "N1"} <= {c.id for c in claims}
+    assert {"E1", "E2", "E3", "E4", "E5", "D1", "D2", "D3", "D4", "M1.gap", "M2", "N1", "N2.humaneval", "N3.mmlu"} <= {c.id for c in claims}

@@ -1,6 +1,6 @@
 import torch
 
-from galley.papers.fourier_attention.legt import legt_round_trip, legt_step
+from galley.papers.fourier_attention.legt import legt_maps, legt_round_trip, legt_step
 
 
 def test_a_smooth_signal_comes_back_and_noise_does_not():
@@ -25,3 +25,14 @@ def test_the_first_coefficient_is_the_mean_of_the_window():
     for _ in range(300):  # three windows: the rim of the first still rings
         state = a @ state + b * 2.0
     assert abs(float(state[0]) - 2.0) < 0.02
+
+
+def test_maps_are_tokens_pushed_one_by_one_and_read_back():
+    a, b = legt_step(5, 40)
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    state = torch.zeros(5, 3, dtype=torch.float64)
+    for token in x:
+        state = a @ state + b[:, None] * token
+    push, read = legt_maps(5, 40)
+    torch.testing.assert_close(push @ x, state)
+    torch.testing.assert_close(legt_round_trip(x, reals=5), read @ state)

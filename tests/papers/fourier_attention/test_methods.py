@@ -9,9 +9,12 @@ from tiny import tiny_llama
 from galley.caches.fourier import Fourier
 from galley.caches.prefill import prefill
 from galley.evaluate.long.cached_needles import NeedleItem, read_answer
-from galley.papers.fourier_attention.controls import with_noise
+from galley.papers.fourier_attention import inspect
+from galley.papers.fourier_attention.controls import through_legt, with_noise
 from galley.papers.fourier_attention.equal import tokens_within
-from galley.papers.fourier_attention.inspect import basis_rows, logit_rows, push_rows, step_rows
+from galley.papers.fourier_attention.inspect import logit_rows, projection_rows, push_rows, shape_rows, step_rows
+from galley.papers.fourier_attention.legt import legt_round_trip
+from galley.papers.fourier_attention.measures import basis_rows, selection_rows, spread_rows
 from galley.papers.fourier_attention.methods import make_makers
 from galley.papers.fourier_attention.plan import Plan, asks_for_votes
 from galley.papers.fourier_attention.selection import channel_errors
@@ -30,6 +33,7 @@ def setting():
         mode: channel_errors([prompt], by=Fourier(layout.sinks, layout.local, layout.orders, mode, 64, frozenset()))
         for mode in ("ours", "official")
     }
+    errors["legt"] = channel_errors([prompt], by=Fourier(layout.sinks, layout.local, layout.orders, "ours", 64, frozenset()), basis="legt")
     return model, plan, prompt, errors
 
 
@@ -91,7 +95,57 @@ def test_the_exact_checks_hold_on_any_model_and_their_controls_do_not(setting):
 
 def test_reconstruction_errors_are_shares_of_the_variance(setting):
     _, plan, prompt, _ = setting
-    rows = basis_rows(prompt, plan=plan)
+    rows = [row for row in basis_rows(prompt, plan=plan) if row["metric"] == "relative_mse"]
     assert len(rows) == 3 * 2 * 3
-    by = {name: [r["score"] for r in rows if r["method"] == name] for name in ("FourierT", "control:zero")}
-    assert all(0 < f <= min(1.0, z) + 1e-6 for f, z in zip(by["FourierT"], by["control:zero"], strict=True))
+    by = {name: [r["score"] for r in rows if r["method"] == name] for name in ("FourierT", "control:mean")}
+    assert all(0 < f <= mean + 1e-6 and mean == pytest.approx(1) for f, mean in zip(by["FourierT"], by["control:mean"], strict=True))
+
+
+def test_gains_are_taken_over_the_same_for_both_weights():
+    rows = projection_rows()
+    by = {(row["method"], row["metric"], row["item_id"]): row["score"] for row in rows}
+    assert by["printed", "harmonic_gain", "T=256"] == pytest.approx(1) and by["printed", "constant_gain", "T=255"] == pytest.approx(1)
+    assert by["weighted", "harmonic_gain", "T=256"] == pytest.approx(32 / 256)
+    assert by["weighted", "constant_gain", "T=256"] == pytest.approx(16 / 256)
+    assert by["weighted", "idempotence_error", "T=255"] < 1e-9 < 1 < by["printed", "idempotence_error", "T=255"]
+
+
+def test_the_kept_cache_is_the_one_of_live_tensors(monkeypatch):
+    monkeypatch.setattr(inspect, "LIVE", 4096)
+    gaps = {row["method"]: row["score"] for row in shape_rows() if row["metric"] == "kept_cache_gap"}
+    assert abs(gaps["live tensors"]) < 1e-6 < 0.1 < gaps["control:fp16"]
+
+
+def test_spread_and_selection_have_an_item_a_window_and_halves_by_rotary_pair(setting):
+    _, plan, prompt, _ = setting
+    slow = torch.arange(32) % 16 >= 8  # of each head, half-split: they drift, the fast ones are constant
+    drift = torch.randn(prompt.keys[0].shape, generator=torch.Generator().manual_seed(3)) * slow
+    values = tuple(10 * drift + 1 for _ in prompt.values)
+    other = replace(prompt, keys=tuple(drift for _ in prompt.keys), values=values, shared={})
+    rows = [*spread_rows([prompt, other], plan=plan), *selection_rows([other], plan=plan)]
+    by = {name: [r["score"] for r in rows if r["method"] == name] for name in ("K", "V", "fast_pairs", "slow_pairs")}
+    assert len(by["K"]) == len(by["fast_pairs"]) == 16
+    assert by["V"][8:] == pytest.approx([10 * std for std in by["K"][8:]])
+    assert min(by["fast_pairs"]) > max(by["slow_pairs"])
+
+
+def test_each_prompt_draws_its_own_channels_and_the_same_ones_again(setting):
+    model, plan, prompt, errors = setting
+    make = make_makers(model, errors, plan)["fourier:random"]
+    other = prefill(model, prompt_ids(model, TOKENS, seed=7), window=40, votes=True)
+    one, again, another = (make(p, None).layers[0].k_channels.tolist() for p in (prompt, replace(prompt, shared={}), other))
+    assert one == again != another
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_legt_changes_the_named_channels_of_the_middle_only(setting, heads):
+    _, _, prompt, _ = setting
+    prompt = replace(prompt, keys=tuple(k[:, :heads].contiguous() for k in prompt.keys))
+    ids, none = torch.tensor([1, 5, 31 if heads == 1 else 33]), torch.tensor([], dtype=torch.long)
+    changed = through_legt(prompt, channels=[(ids, none)] * 3, reals=6, sinks=4, local=32)
+    assert all(torch.equal(a, b) for a, b in zip(changed.values, prompt.values, strict=True))
+    gap = (changed.keys[0] - prompt.keys[0]).abs()[0].transpose(0, 1).flatten(1)  # (N, n_kv d_h)
+    assert gap[:4].max() == gap[-32:].max() == 0
+    assert gap.amax(0).nonzero()[:, 0].tolist() == ids.tolist()
+    want = legt_round_trip(prompt.keys[0][0, 0, 4:-32, 1:2], reals=6)
+    torch.testing.assert_close(changed.keys[0][0, 0, 4:-32, 1:2], want)

@@ -55,7 +55,9 @@ def test_calibration_and_conversion(gpu):
         converted.generate(torch.zeros(1, 5, dtype=torch.long, device=GPU), max_new_tokens=2, do_sample=False)
 
 
-@pytest.mark.parametrize("changes", [{}, {"svd": "random"}, {"convert": False}, {"strategy": "none", "d_kv": None}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"svd": "random"}, {"convert": False}, {"strategy": "none", "d_kv": None}, {"broken": "queries_of_another_head"}]
+)
 def test_arms(gpu, changes):
     _, original, _ = gpu
     plan = experiment.Plan.model_construct(rope_fraction=1 / 8)
@@ -69,6 +71,9 @@ def test_exact_checks(gpu):
     plan = experiment.Plan.model_construct(rope_fraction=1 / 8)
     assert inspect.logit_rows(original) and inspect.factorisation_rows(original, plan=plan)
     assert inspect.attention_rows(original, plan=plan)
+    scores = torch.rand(2, 2, 8)
+    assert inspect.activation_rows(original, torch.zeros(2, 8, dtype=torch.long), scores=scores, plan=plan)
+    assert inspect.cache_rows(original, scores=scores)
     assert low_rank.joint_minus_split_errors(original, rope_fraction=1 / 8, d_kv_fraction=0.25)
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import forked_launch
@@ -39,7 +40,7 @@ def ground(tmp_path_factory):
     plan = read_plan_of("mha2mla", "smoke", seeds=1)
     plan = plan.model_copy(
         update={
-            "arms": [a for a in plan.arms if a.name in ("2-norm+joint-16", "base_ft-0", "nope-0")],
+            "arms": [a for a in plan.arms if a.name in ("2-norm+joint-16", "base_ft-0", "control:swapped_halves-16")],
             "training": plan.training.model_copy(update={"steps": 4, "batch_size": 2, "seq_len": 32, "eval_every": 2}),
             "heldout": plan.heldout.model_copy(update={"windows": 4, "window_tokens": 48, "curve_windows": 2}),
             "calibration": plan.calibration.model_copy(update={"sequences": 4, "seq_len": 32}),
@@ -63,6 +64,9 @@ def made(monkeypatch):
 
     monkeypatch.setattr(experiment, "fine_tune", counted)
     return names
+
+
+PAPER = Path(__file__).parents[3] / "recipes/mha2mla/paper_values.csv"
 
 
 def job_of(plan, out):
@@ -125,7 +129,7 @@ def test_an_interrupted_shard_keeps_its_finished_arms_and_its_checkpoints(ground
     (begun,) = (path for path in state.iterdir() if path.is_dir())
     assert kept and f"{begun.name}.json" not in kept
     resumed = adapted(given, job_of(plan, tmp_path))
-    assert named(made) == [plan.arms[1].name + "-0", *named([begun.name])] and not begun.exists()
+    assert named(made) == [plan.arms[0].name + "-0", *named([begun.name])] and not begun.exists()
     assert {name: (state / name).stat().st_mtime_ns for name in kept} == kept
     assert same(whole.frames, resumed.frames)
 
@@ -156,20 +160,20 @@ def test_a_benchmark_is_of_its_model_and_of_the_sources_that_are_there(ground, m
 
     def run():
         del made[:], seen[:]
-        arms.run_arms(job_of(plan, out), **given, sources=sources, device="cpu")
+        arms.run_arms(job_of(plan, out), **given, sources=sources, paper=PAPER, device="cpu")
         return len(made), len(seen)
 
-    assert run() == (1, 1) and seen == [out / "arms/2-norm+joint-16"]
+    assert run() == (1, 1) and seen == [out / "arms/2-norm+joint-16-0"]
     rows = (out / "arms-0.items.parquet").read_bytes()
     assert run() == (0, 0) and (out / "arms-0.items.parquet").read_bytes() == rows
-    (seen_model,) = (out / "arms/2-norm+joint-16").glob("made_by_*")
+    (seen_model,) = (out / "arms/2-norm+joint-16-0").glob("made_by_*")
     seen_model.unlink()  # as if another plan or other code had made it
     assert run() == (1, 0) and (out / "arms-0.items.parquet").read_bytes() == rows  # the same bytes again
     (sources / "piqa_valid").mkdir(parents=True)
     (sources / "piqa_valid/source.json").write_text('{"status": "ok"}')
     assert run() == (0, 1)
     runs = pd.read_csv(out / "arms-0.runs.csv")
-    assert runs["unit"].tolist() == ["2-norm+joint-16-0", "benchmark:2-norm+joint-16"] and (runs["stage"] == "arms").all()
+    assert runs["unit"].tolist() == ["2-norm+joint-16-0", "benchmark:2-norm+joint-16-0"] and (runs["stage"] == "arms").all()
 
 
 def test_rows_of_an_arm(ground):
@@ -177,11 +181,17 @@ def test_rows_of_an_arm(ground):
     ledger = adapted(given, job_of(plan, out))
     joint = next(frame for frame in ledger.frames if (frame["method"] == "2-norm+joint").all())
     assert set(joint["setting"]) == {f"d_kv=16,{point}" for point in ("start", "final", "step=0", "step=2", "step=4")}
-    assert {"bits_per_byte", "kl_to_original", "recovered_fraction"} <= set(joint["metric"])
+    assert {"bits_per_byte", "kl_to_original", "recovered_fraction", "bits_lost", "trained_tokens"} <= set(joint["metric"])
+    untrained = joint["setting"].isin(["d_kv=16,start", "d_kv=16,step=0"])
+    assert joint.loc[~untrained, "trained"].all() and not joint.loc[untrained, "trained"].any()
+    assert joint.loc[joint["metric"] == "trained_tokens", "score"].tolist() == [4 * 2 * 32]
+    lost = joint[joint["setting"] == "d_kv=16,final"].pivot(index="item_id", columns="metric", values="score").dropna(subset=["bits_lost"])
     base = next(frame for frame in ledger.frames if (frame["method"] == "base_ft").all())
     start = base[(base["setting"] == "start") & (base["metric"] == "kl_to_original")]
     assert (start["score"].abs() < 1e-6).all()  # before training it is the original
-    assert all(run["tokens"] == (4 * 2 * 32 if run["method"] != "nope" else 0) for run in ledger.runs)
+    original = base[(base["setting"] == "start") & (base["metric"] == "bits_per_byte")].set_index("item_id")["score"]
+    assert (lost["bits_per_byte"] - lost["bits_lost"] - original).abs().max() < 1e-6
+    assert all(run["tokens"] == (4 * 2 * 32 if run["method"] != "control:swapped_halves" else 0) for run in ledger.runs)
 
 
 def test_distillation_before_the_fine_tuning_changes_the_arm(ground):
@@ -218,3 +228,39 @@ def test_text_beyond_memory_is_mapped_from_one_file(ground, monkeypatch, tmp_pat
     ledger = adapted(given, job_of(only(plan, lambda arm: arm.train), tmp_path))
     assert len(ledger.frames) == 2 and len(list(tmp_path.glob("state/*/packed-32-256.bin"))) == 1
     assert all(run["tokens"] == 256 for run in ledger.runs)
+
+
+def test_a_drawn_basis_is_another_in_each_run_and_its_rows_say_so(ground, tmp_path):
+    given, plan, _ = ground
+    arm = experiment.Arm(method="control:random_basis", strategy="2-norm", d_kv=16, svd="random", train=False)
+    ledger = adapted(given, job_of(plan.model_copy(update={"arms": [arm], "seeds": 2}), tmp_path))
+    first, second = (f[f["metric"] == "bits_per_byte"] for f in ledger.frames)
+    assert set(first["setting"]) == {"d_kv=16,start"} and first["trained"].all() and second["trained"].all()
+    assert (first["score"].to_numpy() != second["score"].to_numpy()).all()
+
+
+def test_a_model_that_is_not_fine_tuned_has_no_final_rows(ground, tmp_path):
+    given, plan, _ = ground
+    plan = plan.model_copy(update={"training": plan.training.model_copy(update={"models": ["another"]})})
+    arms.run_arms(
+        job_of(only(plan, lambda arm: not arm.benchmark or arm.convert), tmp_path), **given, sources=tmp_path, paper=PAPER, device="cpu"
+    )
+    rows = pd.read_parquet(tmp_path / "arms-0.items.parquet")
+    assert (
+        set(rows["method"]) == {"2-norm+joint", "control:swapped_halves"}
+        and rows["setting"].str.endswith("start").all()
+        and not rows["trained"].any()
+    )
+
+
+def test_a_task_s_items_share_its_weight_in_the_printed_mean():
+    rows = pd.DataFrame(
+        {"benchmark": ["a", "a", "a", "b"], "item_id": ["0", "1", "2", "0"], "score": [1.0, 0, 0, 1], "weight": 1.0, "status": "ok"}
+    )
+    mean = benchmark.task_average(rows.assign(reason=""), benchmark="avg")
+    assert (mean["score"] * mean["weight"]).sum() == pytest.approx((1 / 3 + 1) / 2) and mean["weight"].sum() == pytest.approx(1)
+    assert mean["item_id"].is_unique and set(mean["benchmark"]) == {"avg"}
+    gap = benchmark.minus_printed(mean.assign(setting="final"), {("final", "avg"): 0.5, ("other", "avg"): 0.1})
+    assert len(gap) == 1 and (gap[0]["score"] * gap[0]["weight"]).sum() == pytest.approx(100 * (2 / 3 - 0.5))
+    lacking = benchmark.task_average(rows.assign(reason="", status=["ok", "ok", "ok", "not_run"]), benchmark="avg")
+    assert lacking["status"].tolist() == ["not_run"] and "without b" in lacking["reason"].iloc[0]

@@ -55,7 +55,8 @@ def test_tokens_by_hand(scale):
     for name, model in own["models"].items():
         tokens = model.get("tokens_per_step", training["batch_size"] * training["seq_len"]) * model.get("steps", training["steps"])
         row = next(line for line in text_of(scale).splitlines() if line.startswith(f"{name} "))
-        assert int(row.split()[1].replace(",", "")) == tokens
+        tuned = name in training.get("models", own["models"])
+        assert int(row.split()[3].replace(",", "")) == tokens * tuned and (int(row.split()[2]) > 0) == tuned
 
 
 def test_the_paper_s_budgets_are_the_printed_ones():
@@ -67,15 +68,15 @@ def test_the_paper_s_budgets_are_the_printed_ones():
 
 
 def test_gpu_hours_are_arms_times_seeds():
-    _, defaults = raw("paper")
-    trained = sum(arm.get("train", True) for arm in defaults["arms"])
-    per_arm = 24 + 48 + 128 + 448
+    own, _ = raw("paper")
+    hours = {name: model["gpu_hours"] for name, model in own["models"].items()}
+    a_seed = sum(hours[name] for arm in own["arms"] if arm.get("train", True) for name in arm.get("models", hours))
 
     def said(**more):
         return re.search(r"^  in all +over \d+ s +([\d,]+)$", text_of("paper", **more), re.MULTILINE)[1]
 
-    assert said() == f"{trained * per_arm:,}" and said(seeds=3) == f"{3 * trained * per_arm:,}"
-    assert said(seeds=3, effort=2) == f"{6 * trained * per_arm:,}", "twice the steps, twice the hours"
+    assert said() == f"{3 * a_seed:,}" and said(seeds=1) == f"{a_seed:,}"
+    assert said(seeds=3, effort=2) == f"{6 * a_seed:,}", "twice the steps, twice the hours"
 
 
 def test_downloads_are_the_registry_s_bytes():
@@ -100,25 +101,29 @@ def test_hub_models_are_their_parameters_times_their_width():
 def test_scored_tokens_by_hand():
     own, defaults = raw("laptop")
     plan = read_plan(RECIPE, "laptop")
-    model = next(iter(plan.models.values()))
+    name, model = "scratch-2m", plan.models["scratch-2m"]
     training, bench, tokens = defaults["training"] | own["training"], own["benchmarks"], own["heldout"]["window_tokens"]
     held = own["heldout"]["windows"] * tokens
     between = (training["steps"] - 1) // training["eval_every"]
-    by_name = {arm.name: cost.scored_tokens(plan, arm, model) for arm in plan.arms}
-    assert by_name["nope-0"] == held
+    by_name = {arm.name: cost.scored_tokens(plan, arm, model) for arm in cost.arms(plan, name)}
+    assert by_name["2-norm+split-32"] == held
     assert by_name["high-0"] == 2 * held + between * own["heldout"]["curve_windows"] * tokens
     extra = bench["commonsense_limit"] * (2 + 4) * 64 + bench["longbench_limit"] * bench["longbench_max_length"]
     extra += sum(bench["needle_lengths"]) * len(bench["needle_depths"])
     extra += 6 * bench["continuation_windows"] * (bench["continuation_prefix"] + bench["continuation_tokens"])
     assert by_name["original-0"] == held + extra
+    assert {cost.scored_tokens(plan, arm, model) for arm in cost.arms(plan, "smollm2-135m-instruct")} == {held, held + extra}
 
 
 def test_more_evidence_costs_more():
-    plan = read_plan(RECIPE, "laptop")
-    model = plan.models["smollm2-135m-instruct"]
-    assert cost.cpu_minutes(read_plan(RECIPE, "laptop", effort=2), model) > cost.cpu_minutes(plan, model)
-    one, three, five = (cost.cpu_minutes(read_plan(RECIPE, "laptop", seeds=n), model) for n in (1, 3, 5))
+    def minutes(**asked):
+        return cost.cpu_minutes(read_plan(RECIPE, "laptop", **asked), "scratch-2m")
+
+    assert minutes(effort=2) > minutes()
+    one, three, five = (minutes(seeds=n) for n in (1, 3, 5))
     assert five - one == pytest.approx(2 * (three - one)) and three > one  # linear in seeds: trained arms only
+    plan = read_plan(RECIPE, "laptop")
+    model = plan.models["scratch-2m"]
     assert cost.training_tokens(read_plan(RECIPE, "laptop", effort=3), model) == 3 * cost.training_tokens(plan, model)
 
 
@@ -126,12 +131,12 @@ def test_the_arms_disk_holds_models_and_state():
     plan = read_plan(RECIPE, "paper")
     weights = sum(m.params_m * 1e6 * 2 for m in plan.models.values())
     packed = sum(4 * cost.training_tokens(plan, m) for m in plan.models.values())  # ids of four bytes, one file for all arms
-    # one benchmarked conversion in bfloat16; twelve arms at once in float32: weights and two moments, the next state
-    # beside the latest, and the launch's start and end
-    assert cost.state_bytes(plan) == pytest.approx(weights + 12 * (6 + 2) * 2 * weights + packed)
+    # the models of the benchmarked arms in bfloat16, fine-tuned ones of each of three seeds (base_ft, three widths), the three that are not
+    # fine-tuned once; eleven arms at once in float32: weights and two moments, the next state beside the latest, and the launch's start and end
+    assert cost.state_bytes(plan) == pytest.approx((4 * 3 + 3) * weights + 11 * (6 + 2) * 2 * weights + packed)
     assert f"Disk of the arms, in the disk below: up to {page.size(cost.state_bytes(plan))}\n" in text_of("paper")
     laptop = read_plan(RECIPE, "laptop")
-    assert cost.state_bytes(laptop) == 134.5e6 * 4  # twenty steps leave no state
+    assert cost.state_bytes(laptop) == 3 * 1.9e6 * 4  # a hundred steps leave no state
     assert cost.state_bytes(laptop) < house.disk_bytes(laptop, stage, load_sources(SOURCES)) < 3e9
     assert cost.state_bytes(plan) < house.disk_bytes(plan, stage, load_sources(SOURCES)), "the arms are in the disk that is said"
 
@@ -178,9 +183,10 @@ def test_nothing_heavy_is_imported():
 def test_a_queue_is_asked_for_the_paper_s_time_and_half_as_much_again():
     plan = read_plan(RECIPE, "paper")
     asked = {name: house.minutes(stage["arms"], plan, model=name, least=120) for name in plan.models}
-    assert asked == {"SmolLM-135M": 540, "SmolLM-360M": 1080, "SmolLM-1B7": 1440, "Llama2-7B": 5040}  # an arm a shard: 6, 12, 16, 56 hours
-    assert house.minutes(stage["arms"], read_plan(RECIPE, "paper", seeds=3), model="SmolLM-1B7", least=120) == 3 * 1440
-    assert house.minutes(stage["arms"], plan, model="SmolLM-1B7", least=120, effort=2) == 2 * 1440
+    # 6, 12, 16 and 56 hours of a training, and half as much again; 22, 5, 8 and 5 trained arms of three seeds, over eleven shards
+    assert asked == {"SmolLM-135M": 6 * 540, "SmolLM-360M": 2 * 1080, "SmolLM-1B7": 3 * 1440, "Llama2-7B": 2 * 5040}
+    assert house.minutes(stage["arms"], read_plan(RECIPE, "paper", seeds=1), model="SmolLM-1B7", least=120) == 1440
+    assert house.minutes(stage["arms"], plan, model="SmolLM-1B7", least=120, effort=2) == 2 * 3 * 1440
 
 
 @pytest.mark.workflow

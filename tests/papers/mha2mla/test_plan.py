@@ -8,7 +8,8 @@ import yaml
 from pydantic import ValidationError
 
 from galley.artifact import GalleyError
-from galley.papers.mha2mla.plan import Arm, Plan
+from galley.papers.mha2mla.cost import training_tokens
+from galley.papers.mha2mla.plan import Arm, Plan, arms_of, runs_of
 from galley.papers.mha2mla.stages import stage
 from galley.plan import read_plan as read
 
@@ -29,9 +30,9 @@ def edited(tmp_path, change):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_scale_resolves_and_shares_the_arms(scale):
+def test_every_scale_resolves_and_has_the_arms(scale):
     plan = read_plan(RECIPE, scale)
-    assert [a.name for a in plan.arms] == [a.name for a in read_plan(RECIPE, "smoke").arms]
+    assert {a.name for a in plan.arms} >= {a.name for a in read_plan(RECIPE, "smoke").arms}
     assert len({a.name for a in plan.arms}) == len(plan.arms)
     assert {a.method for a in plan.arms} >= {"original", "base_ft", "high", "low", "uniform", "2-norm", "2-norm+joint", "2-norm+split"}
 
@@ -39,16 +40,43 @@ def test_every_scale_resolves_and_shares_the_arms(scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_shards_hold_every_arm_once(scale):
     plan = read_plan(RECIPE, scale)
-    model = next(iter(plan.models))
-    dealt = [stage["arms"].job(plan, scale=scale, out=Path(), model=model, shard=n).mine(plan.arms) for n in range(plan.shards)]
-    assert sorted(a.name for arms in dealt for a in arms) == sorted(a.name for a in plan.arms)
-    sizes = [len(arms) for arms in dealt]
-    assert min(sizes) > 0 and max(sizes) - min(sizes) <= 1
+    for model in plan.models:
+        mine = arms_of(plan.arms, model, tuned=plan.training.models)
+        dealt = [stage["arms"].job(plan, scale=scale, out=Path(), model=model, shard=n).mine(mine) for n in range(plan.shards)]
+        assert sorted(a.name for arms in dealt for a in arms) == sorted(a.name for a in mine)
+        sizes = [len(arms) for arms in dealt]
+        assert min(sizes) > 0 and max(sizes) - min(sizes) <= 1
 
 
-def test_windows_fit_the_model_s_context():
-    plan = read_plan(RECIPE, "smoke")
-    (model,) = plan.models.values()
+def test_fine_tuning_may_be_of_some_models_alone_and_arms_too():
+    plan = read_plan(RECIPE, "laptop")
+    tuned, converted = (arms_of(plan.arms, model, tuned=plan.training.models) for model in ("scratch-2m", "smollm2-135m-instruct"))
+    assert tuned == plan.arms and not any(arm.train for arm in converted)
+    assert {arm.name for arm in plan.arms} - {arm.name for arm in converted} == {"base_ft-0"}, "untuned it is the original"
+    assert [arm.name for arm in converted if arm.benchmark] == ["original-0"], "what is not repaired has nothing to show"
+    paper = read_plan(RECIPE, "paper")
+    names = {model: {arm.name for arm in arms_of(paper.arms, model, tuned=[])} for model in paper.models}
+    assert "high-0-r2" in names["SmolLM-135M"] and "high-0-r2" not in names["Llama2-7B"] and "2-norm+split-16" in names["SmolLM-1B7"]
+
+
+def test_every_scale_trains_three_runs_on_enough_tokens_and_scores_enough_windows():
+    for scale in SCALES:
+        plan = read_plan(RECIPE, scale)
+        for name in plan.training.models or plan.models:
+            assert training_tokens(plan, plan.models[name]) >= 100_000
+        assert plan.seeds >= 3 and plan.heldout.windows >= 30 and plan.benchmarks.continuation_windows >= 8
+
+
+def test_drawn_and_trained_arms_have_a_run_a_seed():
+    trained, drawn, still = (Arm(method=f"control:{n}", strategy="high", d_kv=16, svd=s, train=t) for n, s, t in
+                             (("a", "joint", True), ("b", "random", False), ("c", "joint", False)))  # fmt: skip
+    assert [list(runs_of(arm, 3)) for arm in (trained, drawn, still)] == [[0, 1, 2], [0, 1, 2], [0]]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+def test_windows_fit_the_model_s_context(scale):
+    plan = read_plan(RECIPE, scale)
+    (model,) = (model for model in plan.models.values() if model.scratch)
     b = plan.benchmarks
     longest = [plan.heldout.window_tokens, b.continuation_prefix + b.continuation_tokens, b.longbench_max_length, *b.needle_lengths]
     assert max(longest) <= model.scratch.context
@@ -75,17 +103,32 @@ def test_effort_multiplies_evidence_and_seeds_replace():
 def test_a_setting_names_the_width_and_the_point():
     assert Arm(method="m", strategy="high", d_kv=16).setting("final") == "d_kv=16,final"
     assert Arm(method="m", strategy="high").setting("step=20") == "step=20"
+    assert Arm(method="m", strategy="high", d_kv=16, r=2).setting("final") == "r=2,d_kv=16,final"
 
 
 BROKEN = {
     "an unknown key": (lambda r: r["defaults"]["training"].update(learning_rate=1), "learning_rate"),
     "a wrong strategy": (lambda r: r["defaults"]["arms"][2].update(strategy="best"), "strategy"),
-    "too few seeds": (lambda r: r["scales"]["smoke"].update(seeds=0), "seeds"),
+    "no seeds": (lambda r: r["scales"]["smoke"].update(seeds=0), "seeds"),
     "too much rotation": (lambda r: r["defaults"].update(rope_fraction=0.6), "rope_fraction"),
     "an arm twice": (lambda r: r["defaults"]["arms"].append(dict(r["defaults"]["arms"][0])), "appear twice"),
     "a scratch model without its shape": (lambda r: next(iter(r["scales"]["smoke"]["models"].values())).pop("scratch"), "scratch"),
     "a latent of no width": (lambda r: r["defaults"]["arms"][2].update(d_kv=0), "d_kv"),
     "a random basis of no latent": (lambda r: r["defaults"]["arms"][2].update(d_kv=None, svd="random"), "without d_kv there is no latent"),
+    "a random basis that is no control": (
+        lambda r: r["defaults"]["arms"][2].update(svd="random"),
+        "method is '2-norm\\+joint', and its conversion is a broken one; call it control:2-norm",
+    ),
+    "halves of a whole": (
+        lambda r: r["defaults"]["arms"][2].update(method="control:x", broken="swapped_halves"),
+        "svd is 'joint', whose latent has no halves to swap",
+    ),
+    "pairs of an arm that keeps none": (lambda r: r["defaults"]["arms"][11].update(r=2), "r is 2, but strategy none says"),
+    "an arm of an unknown model": (
+        lambda r: r["defaults"]["arms"][2].update(models=["gpt"]),
+        r"arm 2-norm\+joint-16: models has 'gpt'; this scale's models: scratch-600k",
+    ),
+    "a fine-tuning of an unknown model": (lambda r: r["defaults"]["training"].update(models=["gpt"]), "training: models has 'gpt'"),
     "no arms": (lambda r: r["defaults"].update(arms=[]), "arms"),
     "a schedule longer than the training": (
         lambda r: r["defaults"]["training"].update(warmup_fraction=0.6, decay_fraction=0.6),

@@ -1,4 +1,9 @@
-from galley.papers.unitcoder.model_tests import Solved, cut, draw_rows, model_asserts, passed_asserts
+import random
+
+import numpy as np
+import pytest
+
+from galley.papers.unitcoder.model_tests import Solved, cut, draw_rows, drawn_passes, model_asserts, passed_asserts
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Limits
 from galley.synthesize.executor import Executor
@@ -38,7 +43,7 @@ def test_each_program_has_a_verdict_for_each_assert():
 
 
 def solved(name, right, passes):
-    return Solved(Task(name, "", "f", ()), ("a",) * len(passes[0]), right, passes, (True,), passes, passes)
+    return Solved(Task(name, "", "f", ()), ("a",) * len(passes[0]), right, passes, (True,), passes, passes, passes, (False,), (True,))
 
 
 def mean(rows, method, metric):
@@ -52,4 +57,19 @@ def test_precision_and_coverage_of_drawn_asserts():
     both = draw_rows(tasks, chosen="passes", k=2, draws=4, seed=0, method="model_tests")
     assert abs(mean(none, "model_tests", "precision") - 1 / 3) < 1e-12 and mean(none, "model_tests", "coverage") == 1
     assert mean(both, "model_tests", "precision") == 1 and mean(both, "model_tests", "coverage") == 0.5
-    assert abs(mean(both, "control:random", "precision") - 1 / 3) < 1e-12
+    assert mean(both, "random", "coverage") == pytest.approx(((1 - (2 / 3) ** 2) + 1 / 3) / 2)  # a third is kept: of two programs, of one
+
+
+def test_a_mixed_up_runner_keeps_as_many_and_not_the_right_ones():
+    rng = np.random.default_rng(0)
+    right = [tuple(bool(b) for b in rng.random(10) < 0.3) for _ in range(40)]
+    tasks = [solved(str(n), r, tuple((ok, ok) for ok in r)) for n, r in enumerate(right)]
+    rows = draw_rows(tasks, chosen="passes", k=1, draws=2, seed=0, method="model_tests")
+    base = sum(map(sum, right)) / 400
+    assert mean(rows, "model_tests", "precision") == 1 and mean(rows, "control:mixed_up", "precision") == pytest.approx(base, abs=0.08)
+    assert mean(rows, "random", "coverage") == pytest.approx(mean(rows, "control:mixed_up", "coverage"), abs=0.05)
+
+
+def test_all_solutions_of_a_task_see_the_same_draws():
+    found = drawn_passes([(True, False, True)] * 3, k=2, draws=20, rng=random.Random(0))
+    assert found.shape == (20, 3) and (found == found[:, :1]).all() and found.any() and not found.all()

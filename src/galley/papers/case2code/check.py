@@ -1,4 +1,4 @@
-"""The exact claims: stable outputs (E1), what prompts show (E2), ceilings and baselines (E3), a strict scorer (E4), the official test.
+"""What is exact: stable outputs (E1), what prompts show (E2), ceilings and baselines (E3), a strict scorer (E4); the official test.
 
 Source: arXiv:2407.12504, sections 2 and 3, and its released test; the controls are ours.
 """
@@ -22,6 +22,12 @@ from galley.stats import derangement
 from galley.tables.items import unreached
 from galley.tables.ledger import leave
 
+OFFICIAL = [
+    *((method, "count") for method in ("oracle", "constant", "lookup", "control:leaky_lookup")),
+    ("oracle", "same_outputs"), ("control:next_program", "same_outputs"),
+    ("oracle", "unstable_share"), ("control:same_seed", "unstable_share"),
+    ("release", "violations"), ("control:with_program", "violations"),
+]  # fmt: skip
 FRESH_SEEDS = (2, 3)  # hash seeds that the synthesis has not used
 # Functions that a single run would keep: their outputs hang on the hash seed, on a place in memory, or on the calls before.
 UNSTABLE = {
@@ -151,11 +157,14 @@ def run_cases_list(sandbox: Sandbox, jobs: Sequence[tuple[str, str, Sequence[Cas
 
 
 def official_rows(folder: Path, one: Sandbox, two: Sandbox) -> Iterator[dict]:
-    """E3 on the official 500 tasks, by the stored texts; and how many failures of its own programs two hash seeds would have caught."""
-    methods = ("oracle", "constant", "lookup", "unstable", "control:next_program", "control:leaky_lookup", "control:same_seed")
+    """E1 to E3 on the official 500 tasks: what its programs give against the stored texts, baselines, and what its prompts show.
+
+    `same_outputs` is the share of the stored outputs that its programs give; `unstable_share` that of its programs with a wrong output
+    that also differ between two hash seeds, which running twice would have dropped.
+    """
     if not present(folder):
-        for method in methods:
-            yield _row(method, "case2code_test", "count", float("nan"), status="not_run", reason=unreached("case2code_test"))
+        for method, metric in OFFICIAL:
+            yield _row(method, "case2code_test", metric, float("nan"), status="not_run", reason=unreached("case2code_test"))
         return
     tasks = read_official(folder)
     first = list(outputs_of(one, ((t, t.code) for t in tasks)))
@@ -168,16 +177,26 @@ def official_rows(folder: Path, one: Sandbox, two: Sandbox) -> Iterator[dict]:
         "oracle": right,
         "constant": [official_right(constant_outputs(t), t) for t in tasks],
         "lookup": [official_right(lookup_outputs(t, i), t) for t, i in zip(tasks, inputs, strict=True)],
-        "unstable": [a != b for a, b in zip(first, second, strict=True)],
-        "control:next_program": [official_right(first[j], t) for j, t in zip(other, tasks, strict=True)],
         "control:leaky_lookup": [official_right([*t.outputs], t) for t in tasks],
-        "control:same_seed": [a != b for a, b in zip(first, again, strict=True)],
     }
-    for method in methods:
-        yield _row(method, "case2code_test", "count", float(sum(found[method])))
-        for task, hit in zip(tasks, found[method], strict=True):
-            if method in ("oracle", "constant", "lookup"):
+    for method, hits in found.items():
+        yield _row(method, "case2code_test", "count", float(sum(hits)))
+        for task, hit in zip(tasks, hits, strict=True):
+            if not method.startswith("control:"):
                 yield _row(method, "case2code_test", "pass_rate", float(hit), item_id=task.id)
+    stored = sum(len(t.outputs) for t in tasks)
+    for method, outputs in {"oracle": first, "control:next_program": [first[j] for j in other]}.items():
+        same = sum(a == b for given, t in zip(outputs, tasks, strict=True) for a, b in zip(given, t.outputs, strict=False))
+        yield _row(method, "case2code_test", "same_outputs", same / stored)
+    wrong = [i for i, hit in enumerate(right) if not hit]
+    for method, rerun in {"oracle": second, "control:same_seed": again}.items():
+        yield _row(method, "case2code_test", "unstable_share", sum(first[i] != rerun[i] for i in wrong) / max(1, len(wrong)))
+    yield _row("release", "case2code_test", "count", len(tasks), setting="tasks")
+    for method, quoted in {"release": False, "control:with_program": True}.items():
+        for t in tasks:
+            prompt = t.prompt + t.code if quoted else t.prompt
+            broken = [len(set(t.shown) & set(range(len(t.outputs)))) < MIN_SHOWN, t.code.strip() in prompt]
+            yield _row(method, "case2code_test", "violations", sum(broken), item_id=t.id)
 
 
 def _row(method: str, benchmark: str, metric: str, score: float, **more: str) -> dict:

@@ -33,9 +33,9 @@ def arm_tokens(plan: Plan) -> float:
 def cpu_minutes(plan: Plan) -> dict[str, float]:
     """Return the rough CPU-minutes of each stage without GPUs."""
     run = functions(plan) * FUNCTION_CPU_S + sum(PARSE_CPU_S.get(p, 3.0) for p in plan.functions.packages) + 8
-    wanted = plan.sequences
-    char = len(plan.sequence_runs()) * wanted.steps * wanted.answer_tokens * STEP_CPU_S
-    found = {"synthesis and checks": 1.5 * run / 60, "character models": char / 60}
+    found = {"synthesis and checks": 1.5 * run / 60}
+    if (wanted := plan.sequences) is not None:
+        found["character models"] = len(plan.sequence_runs()) * wanted.steps * wanted.answer_tokens * STEP_CPU_S / 60
     if any(not m.gpus for m in plan.models.values()):
         found["fine-tuning"] = len(plan.tuning_runs()) * arm_tokens(plan) / CORE_TRAIN / 60
     return found

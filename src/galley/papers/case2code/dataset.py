@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from galley.artifact import GalleyError, atomic_path
 from galley.models.answers import SftExample
-from galley.papers.case2code.prompts import LEAD_IN, answer, evaluation_prompt, write_prompt
+from galley.papers.case2code.prompts import LEAD_IN, answer, write_prompt
 from galley.papers.case2code.select import Case, Selection, select
 from galley.papers.case2code.synthesis import Sample
 from galley.stats import derangement
@@ -106,16 +107,22 @@ def export_rows(items: Iterable[Item], *, seed: int) -> Iterator[dict]:
             yield {"id": s.id, "prompt": prompt, "answer": answer(s.code), **drawn, **made}
 
 
-def examples(items: Sequence[Item], *, seed: int, cases: str = "own", training: bool = True) -> list[SftExample]:
+def examples(items: Sequence[Item], *, seed: int, cases: str = "own", draw: int = 0) -> list[SftExample]:
     """Return fine-tuning examples whose answer is the function alone: the lead-in is part of the prompt, so that it earns nothing.
 
-    `cases` is own, shuffled (the cases of another function: the control) or none (the name alone).
+    `cases` is one of the plan's arms: own, shuffled (the cases of another function; another `draw` gives yet another one's), none (the
+    name alone), mixed and mixed_shuffled (half with cases, half without), and text, text_mixed, text_shuffled, in which all is learnt:
+    the function as text, in half of the latter two with the prompt before it.
     """
-    other = derangement(len(items), seed=seed) if cases == "shuffled" else range(len(items))
+    other = derangement(len(items), seed=seed + draw) if "shuffled" in cases else range(len(items))
     made = []
     for item, j in zip(items, other, strict=True):
-        s, shown = item.sample, items[j].shown if cases != "none" else []
-        key = f"{seed}:{s.id}:prompt"
-        prompt = (write_prompt(s.name, shown, seed=key) if training else evaluation_prompt(s.name, shown, seed=key)) or ""
-        made.append(SftExample(f"{prompt}\n\n{LEAD_IN}", f"{s.code}```"))
+        s = item.sample
+        drawn = cases not in ("none", "text") and random.Random(f"{seed}:{s.id}:half").random() < 0.5
+        with_cases = cases in ("own", "shuffled") or drawn
+        prompt = f"{write_prompt(s.name, items[j].shown if with_cases else [], seed=f'{seed}:{s.id}:prompt') or ''}\n\n{LEAD_IN}"
+        if not cases.startswith("text"):
+            made.append(SftExample(prompt, f"{s.code}```"))
+        else:  # a first token that is given, since nothing stands before it to be learnt from
+            made.append(SftExample("\n", f"{prompt}{s.code}```" if with_cases else s.code))
     return made

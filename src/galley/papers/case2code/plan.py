@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from galley.plan import Plan as Base
-from galley.recipe import HOW_MANY, WHOLE, HowMany, Name, Strict, TimesEffort, fewer
+from galley.recipe import HOW_MANY, MOST, WHOLE, HowMany, Name, Strict, TimesEffort, fewer
 
-Cases = Literal["own", "shuffled", "none"]
+Cases = Literal["own", "shuffled", "none", "mixed", "mixed_shuffled", "text", "text_mixed", "text_shuffled"]
+Runs = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class HubCorpus(Strict):
@@ -67,11 +68,16 @@ class Sequences(Strict):
     answer_tokens: int = Field(gt=0)
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    control_seeds: HowMany = Field(ge=1, description="seeds of the control arms; one run pairs with every seed")
+    runs: HowMany = Field(ge=1, le=MOST, description="training runs that each arm gets at least, however few `seeds` are")
 
 
 class Tuning(Strict):
-    """Fine-tuning on the own corpus (D5, D6); every arm sees equally many answer tokens."""
+    """Fine-tuning on the own corpus; every arm sees equally many answer tokens.
+
+    own, shuffled, none: functions with their own cases, with another's, without (fine-tuning). mixed: half with, half without
+    (instruction tuning). text: functions as plain text; text_mixed: with their cases before half of them (continued pre-training).
+    mixed_shuffled and text_shuffled are the same with another function's cases: controls.
+    """
 
     steps: TimesEffort = Field(gt=0)
     answer_tokens: int = Field(gt=0)
@@ -80,9 +86,22 @@ class Tuning(Strict):
     max_tokens: int = Field(gt=0)
     dtype: Literal["float32", "bfloat16", "autocast"]
     arms: Annotated[list[Cases], HOW_MANY] = Field(min_length=1)
-    control_seeds: HowMany = Field(ge=1)
+    runs: Annotated[dict[Cases, Runs], HOW_MANY] = Field(
+        default_factory=dict, description="training runs that an arm gets at least, where that is more than `seeds`"
+    )
     heldout_items: TimesEffort = Field(gt=1)
     benchmark_items: int = Field(gt=1, description="canonical solutions of each of HumanEval and MBPP (D6)")
+    benchmarks: list[Literal["humaneval_plus", "mbpp_plus"]] = Field(
+        default_factory=list, description="code benchmarks that the untrained model and every arm answer: base and plus tests"
+    )
+    benchmark_tasks: int | None = Field(default=None, gt=0, description="first tasks of each of them; default: all")
+
+    @model_validator(mode="after")
+    def _known(self) -> Tuning:
+        unknown = sorted(set(self.runs) - set(self.arms))
+        if unknown:
+            raise ValueError(f"runs names {unknown[0]!r}, which is none of arms ({', '.join(self.arms)}); add it there or leave it out")
+        return self
 
 
 class ZeroShot(Strict):
@@ -91,7 +110,7 @@ class ZeroShot(Strict):
     tasks: TimesEffort = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    after: bool = Field(default=False, description="also after fine-tuning on own cases (N1)")
+    after: bool = Field(default=False, description="also after each arm's training (N1)")
 
 
 class Plan(Base):
@@ -100,7 +119,7 @@ class Plan(Base):
     functions: Functions
     inputs: Inputs
     heldout: float = Field(gt=0, lt=1, description="share of the groups that is held out")
-    sequences: Sequences
+    sequences: Sequences | None = None
     tuning: Tuning | None = None
     zero_shot: ZeroShot | None = None
 
@@ -114,13 +133,13 @@ class Plan(Base):
 
     def sequence_runs(self) -> list[tuple[str, int]]:
         """Return the (arm, seed) pairs of the character model."""
-        controls = min(self.sequences.control_seeds, self.seeds)
-        arms = {"matched": self.seeds, "shuffled": controls, "one_case": controls}
-        return [(arm, seed) for arm, count in arms.items() for seed in range(count)]
+        if self.sequences is None:
+            return []
+        return [(arm, seed) for arm in ("matched", "shuffled", "one_case") for seed in range(max(self.seeds, self.sequences.runs))]
 
     def tuning_runs(self) -> list[tuple[Cases, int]]:
         """Return the (cases, seed) pairs of the fine-tuning."""
         if self.tuning is None:
             return []
-        counts = {arm: self.seeds if arm == "own" else min(self.tuning.control_seeds, self.seeds) for arm in self.tuning.arms}
+        counts = {arm: max(self.seeds, self.tuning.runs.get(arm, 1)) for arm in self.tuning.arms}
         return [(arm, seed) for arm, count in counts.items() for seed in range(count)]

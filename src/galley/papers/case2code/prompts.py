@@ -65,17 +65,6 @@ def write_prompt(name: str, cases: Sequence[Case], *, seed: str) -> str | None:
     return text if len(text) <= LIMIT else None
 
 
-def evaluation_prompt(name: str, cases: Sequence[Case], *, seed: str) -> str:
-    """Return the prompt of a test: first instruction, always the name, one form with dict(k=v); only the blocks are shuffled."""
-    parts = [
-        INSTRUCTIONS[0],
-        "\n".join(RAW[0].format(i=raw_input(c, "dict"), o=c.output) for c in cases),
-        NAME_HEADERS[0].format(name=name),
-    ]
-    random.Random(seed).shuffle(parts)
-    return "\n\n".join(parts)
-
-
 def raw_input(case: Case, style: str) -> str:
     """Return a case's arguments as `k: v` pairs, bare values or dict(k=v)."""
     items = case.inputs.items()

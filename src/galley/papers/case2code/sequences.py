@@ -2,7 +2,8 @@
 
 arXiv:2407.12504 claims that programs with their cases teach induction; this is its smallest form. The arms: `matched` cases;
 `shuffled`, values that belong to another program; `one_case`, prompts that repeat a single value, which is what inputs without
-diversity leave. One model sees different numbers of shown values, so that D3 compares numbers, not trainings.
+diversity leave. One model sees different numbers of shown values, so that D3 compares numbers, not trainings. Controls: a matched
+model before it is trained, and after it on prompts that show another program's values.
 
 Source: ours, on galley.synthesize.sequence_families.
 """
@@ -36,6 +37,7 @@ BENCHMARK, CONTEXT, LONGEST = "integer_programs", 128, 24
 def run_sequences(job: Job) -> None:
     """Write sequences-<shard>.items.parquet and .runs.csv; arms that an interrupted run had finished are kept."""
     plan = job.plan
+    assert plan.sequences is not None
     ledger = Ledger(job, backend="torch", model="char-0.35m")
     for arm, seed in job.mine(plan.sequence_runs()):
         work = partial(train_arm, arm, seed, wanted=plan.sequences, data_seed=plan.data_seed)
@@ -52,11 +54,16 @@ def train_arm(arm: str, seed: int, state: Path | None = None, *, wanted: Sequenc
         steps=wanted.steps, answer_tokens=wanted.answer_tokens, lr=wanted.lr, batch_size=128, max_tokens=CONTEXT,
         warmup_steps=max(1, wanted.steps // 50), decay_steps=wanted.steps // 2, weight_decay=wanted.weight_decay, seed=seed, state_every=50,
     )  # fmt: skip
+    held, most, rows = split.combinations, max(wanted.shown), list[dict]()
+    if arm == "matched":
+        rows += score(model, tokenizer, held, method="control:untrained", arm=arm, shown=most, seed=data_seed)
     log = train_sft(model, tokenizer, [_example(p, arm, k) for p in learnt for k in wanted.shown], config, state=state)
-    rows: Rows = []
     for shown in sorted(set(wanted.shown)):
-        rows += score(model, tokenizer, split.combinations, arm=arm, shown=shown, seed=data_seed)
-    return rows, {"tokens": int(log["tokens"].sum())}
+        rows += score(model, tokenizer, held, method=arm, arm=arm, shown=shown, seed=data_seed)
+    if arm == "matched":
+        others = shuffle_values(held, seed=data_seed + 1)
+        rows += score(model, tokenizer, held, method="control:other_values", arm=arm, shown=most, seed=data_seed, seen=others)
+    return [{**row, "trained": True} for row in rows], {"tokens": int(log["tokens"].sum())}  # another seed: other weights, other scores
 
 
 def _example(program: IntegerProgram, arm: str, shown: int) -> SftExample:
@@ -66,14 +73,20 @@ def _example(program: IntegerProgram, arm: str, shown: int) -> SftExample:
     return SftExample(write_prompt(values, shown=shown), program.expression)
 
 
-def score(model, tokenizer, programs: Sequence[IntegerProgram], *, arm: str, shown: int, seed: int) -> Rows:
-    """Return for each program: whether the model's expression gives all judged values, the answer's likelihood and the induction gap."""
-    examples = [_example(p, arm, shown) for p in programs]
+def score(
+    model, tokenizer, programs: Sequence[IntegerProgram], *, method: str, arm: str, shown: int, seed: int,
+    seen: Sequence[IntegerProgram] | None = None,
+) -> Rows:  # fmt: skip
+    """Return for each program: whether the model's expression gives all judged values, the answer's likelihood and the induction gap.
+
+    `seen` are the programs whose values the prompts show, where they are not its own.
+    """
+    examples = [SftExample(_example(s, arm, shown).prompt, p.expression) for p, s in zip(programs, seen or programs, strict=True)]
     answers = complete(model, tokenizer, [e.prompt for e in examples], max_new_tokens=LONGEST)
     gap = induction_gap(model, tokenizer, examples, seed=seed, batch_size=64)
     rows: Rows = []
     for program, text, own, more in zip(programs, answers, gap.own, gap.gap, strict=True):
         for metric, value in (("pass_rate", float(is_correct(text, program.values))), ("answer_nll", own), ("induction_gap", more)):
-            rows.append({"method": arm, "setting": f"shown={shown}", "benchmark": BENCHMARK, "metric": metric,
+            rows.append({"method": method, "setting": f"shown={shown}", "benchmark": BENCHMARK, "metric": metric,
                          "item_id": program.expression, "score": float(value)})  # fmt: skip
     return rows

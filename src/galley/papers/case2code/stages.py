@@ -37,13 +37,16 @@ def synthesize(
 def check(
     job: Job, cases: CasesOption, sources: SourcesOption = Path("results/sources"), workers: WorkersOption = 1, unsafe: UnsafeOption = False
 ) -> None:
-    """Check the exact claims and score the official test's own programs and baselines (E1 to E4)."""
+    """Check what is exact and score the official test's own programs and baselines (E1 to E4)."""
     from galley.papers.case2code.check import check_paper
 
     check_paper(job, cases=cases, sources=sources, workers=workers, unsafe=unsafe)
 
 
-@stage("sequences", "seeds", "data_seed", each=("shard",), units=lambda plan: len(plan.sequence_runs()))
+@stage(
+    "sequences", "seeds", "data_seed",
+    each=("shard",), units=lambda plan: len(plan.sequence_runs()), when=lambda plan: plan.sequences is not None,
+)  # fmt: skip
 def sequences(job: Job) -> None:
     """Train one shard's character models from scratch and score induction on held-out programs (D2 to D4)."""
     from galley.papers.case2code.sequences import run_sequences
@@ -53,13 +56,14 @@ def sequences(job: Job) -> None:
 
 @stage(
     "tuning", "zero_shot", "inputs", "heldout", "seeds", "data_seed",
-    each=("model", "shard"), sources=("case2code_test", "humaneval", "mbpp"), units=lambda plan: len(plan.tuning_runs()),
+    each=("model", "shard"), units=lambda plan: len(plan.tuning_runs()),
+    sources=lambda plan: ("case2code_test", "humaneval", "mbpp", *(plan.tuning.benchmarks if plan.tuning else ())),
 )  # fmt: skip
 def tune(
     job: Job, base: BaseOption, cases: CasesOption, sources: SourcesOption = Path("results/sources"), unsafe: UnsafeOption = False,
     device: DeviceOption = "auto",
 ) -> None:  # fmt: skip
-    """Fine-tune one shard's arms of a real model and score the induction gap before and after (D1, D4 to D6)."""
+    """Fine-tune one shard's arms of a real model and score the induction gap before and after (D1, D4 to D6, N, T)."""
     from galley.papers.case2code.tune import run_tune
 
     run_tune(job, base=base, cases=cases, sources=sources, unsafe=unsafe, device=device)

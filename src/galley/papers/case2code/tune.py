@@ -1,12 +1,15 @@
-"""A real model fine-tuned on functions with their own cases, with another function's, and with none (D1, D4, D5, D6).
+"""A real model trained on functions with their own cases, with another function's, and with none (D1, D4 to D6, N, T).
 
 arXiv:2407.12504, section 4, at the size of a laptop: greedy answers of a 135M model are near 0, so induction is measured by likelihood,
 paired function by function. Induction gap: the answer's likelihood given its own cases against another function's, under its own name.
-All arms see the same functions in the same order and equally many answer tokens.
+All arms see the same functions in the same order and equally many answer tokens. At the paper's size arms answer the official test
+(N) and code benchmarks (T). Controls, of the arm of own cases: two other functions' cases against each other, and solutions under the
+prompt of another task.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,22 +21,37 @@ import torch
 from galley.artifact import GalleyError
 from galley.data.code_benchmarks import read_humaneval, read_mbpp
 from galley.data.fetched import present
+from galley.evaluate.code.generate import generate_samples
+from galley.evaluate.code.samples import write_samples
+from galley.evaluate.code.score import score_file
 from galley.evaluate.induction import answer_nll, induction_gap
 from galley.llm.local import HFBackend
 from galley.models.answers import SftExample
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.papers.case2code.dataset import Item, anonymous, examples, read_items
-from galley.papers.case2code.official import constant_outputs, extract_code, inputs_of, is_right, lookup_outputs, outputs_of, read_official
+from galley.papers.case2code.official import (
+    OfficialTask,
+    constant_outputs,
+    extract_code,
+    inputs_of,
+    is_right,
+    lookup_outputs,
+    outputs_of,
+    read_official,
+)
 from galley.papers.case2code.plan import Plan
 from galley.papers.case2code.prompts import LEAD_IN
 from galley.papers.case2code.select import Selection
 from galley.sandbox.pool import Sandbox
 from galley.stage import Job
+from galley.stats import derangement
 from galley.tables.items import unreached
 from galley.tables.ledger import Ledger, Rows
 from galley.train.sft import SftConfig, fitting, train_sft
 
+OWN = "tuned:own"  # the arm that the paper proposes
+SUITES = ("base", "plus")
 ASK = "Use the argument names of the examples: the function is called with keyword arguments."
 
 
@@ -57,13 +75,12 @@ def _arm(
     official = partial(official_test_rows, model, data.tokenizer, sources / "case2code_test", plan=data.plan, unsafe=unsafe)
     if arm == "zero_shot":
         return official(method="zero_shot"), {"tokens": 0}
-    if arm == "before":
-        return list(data.score(model, "before")), {"tokens": 0}
-    tokens = data.train(model, arm, seed=seed, state=state)
-    rows = list(data.score(model.float(), f"tuned:{arm}"))
-    if arm == "own" and data.plan.zero_shot is not None and data.plan.zero_shot.after:
-        rows += official(method="tuned:own")
-    return rows, {"tokens": tokens}
+    trained, method = arm != "before", "before" if arm == "before" else f"tuned:{arm}"
+    tokens = data.train(model, arm, seed=seed, state=state) if trained else 0
+    rows = [*data.score(model.float(), method), *benchmark_rows(model, data, sources, method=method, folder=state, unsafe=unsafe)]
+    if trained and data.plan.zero_shot is not None and data.plan.zero_shot.after:
+        rows += official(method=method)
+    return [{**row, "trained": trained} for row in rows], {"tokens": tokens}
 
 
 class Data:
@@ -106,7 +123,7 @@ class Data:
 
     def score(self, model: Any, method: str) -> Iterator[dict]:
         """Yield the induction gap; for the untrained model and the arm of own cases also without names and with one repeated case."""
-        main = method in ("before", "tuned:own")
+        main = method in ("before", OWN)
         yield from self._gap_rows(model, method, "names", self.held_items)
         if main:
             yield from self._gap_rows(model, method, "anonymous", [anonymous(item) for item in self.held_items])
@@ -115,12 +132,15 @@ class Data:
             yield from self._benchmark_rows(model, method)
 
     def _gap_rows(self, model: Any, method: str, setting: str, items: list[Item]) -> Iterator[dict]:
-        own = examples(items, seed=0)
-        others = [e.prompt for e in examples(items, seed=0, cases="shuffled")]  # another function's cases under the own name
-        gap = induction_gap(model, self.tokenizer, own, seed=0, others=others, batch_size=8)
-        for item, nll, more in zip(items, gap.own, gap.gap, strict=True):
-            yield _row(method, setting, "own_test", "answer_nll", nll, item_id=item.sample.id)
-            yield _row(method, setting, "own_test", "induction_gap", more, item_id=item.sample.id)
+        others = examples(items, seed=0, cases="shuffled")  # another function's cases under the own name
+        scored = {method: (examples(items, seed=0), others)}
+        if method == OWN:
+            scored["control:other_cases"] = (others, examples(items, seed=0, cases="shuffled", draw=1))
+        for name, (given, against) in scored.items():
+            gap = induction_gap(model, self.tokenizer, given, seed=0, others=[e.prompt for e in against], batch_size=8)
+            for item, nll, more in zip(items, gap.own, gap.gap, strict=True):
+                yield _row(name, setting, "own_test", "answer_nll", nll, item_id=item.sample.id)
+                yield _row(name, setting, "own_test", "induction_gap", more, item_id=item.sample.id)
 
     def _repeated_rows(self, model: Any, method: str) -> Iterator[dict]:
         """D4: the likelihood when the first shown case stands in the place of all."""
@@ -131,14 +151,21 @@ class Data:
             yield _row(method, "one_case", "own_test", "answer_nll", nll, item_id=item.sample.id)
 
     def _benchmark_rows(self, model: Any, method: str) -> Iterator[dict]:
-        """D6: the likelihood of canonical solutions."""
+        """D6: the likelihood of canonical solutions; the control puts them under another task's prompt."""
         for benchmark, solutions in self.benchmarks.items():
             if not solutions:
                 yield _row(method, "", benchmark, "answer_nll", float("nan"), status="not_run", reason=unreached(benchmark))
                 continue
-            scores = answer_nll(model, self.tokenizer, [e for _, e in solutions], batch_size=8)
-            for (name, _), nll in zip(solutions, scores, strict=True):
-                yield _row(method, "", benchmark, "answer_nll", nll, item_id=name)
+            scored = {method: [e for _, e in solutions]}
+            if method == OWN and len(solutions) > 1:
+                other = derangement(len(solutions), seed=0)
+                scored["control:other_task"] = [
+                    SftExample(solutions[j][1].prompt, e.answer) for j, (_, e) in zip(other, solutions, strict=True)
+                ]
+            for who, asked in scored.items():
+                scores = answer_nll(model, self.tokenizer, asked, batch_size=8)
+                for (name, _), nll in zip(solutions, scores, strict=True):
+                    yield _row(who, "", benchmark, "answer_nll", nll, item_id=name)
 
 
 def _solutions(sources: Path, *, count: int) -> dict[str, list[tuple[str, SftExample]]]:
@@ -153,10 +180,45 @@ def _solutions(sources: Path, *, count: int) -> dict[str, list[tuple[str, SftExa
     return found
 
 
+def benchmark_rows(model: Any, data: Data, sources: Path, *, method: str, folder: Path, unsafe: bool) -> Rows:
+    """T: greedy answers to code benchmarks, a row a task by the base and by the plus tests, in EvalPlus's conventions."""
+    assert data.plan.zero_shot is not None
+    rows: Rows = []
+    for name in data.tuning.benchmarks:
+        if not present(sources / name):
+            rows += [_row(method, suite, name, "pass_rate", float("nan"), status="not_run", reason=unreached(name)) for suite in SUITES]
+            continue
+        backend = HFBackend(model, data.tokenizer, batch_size=data.plan.zero_shot.batch_size)
+        answers, limit = folder / f"{name}.jsonl", data.tuning.benchmark_tasks
+        generate_samples(name, backend, sources=sources, out=answers, limit=limit)
+        judged = {method: answers}
+        if method == OWN:
+            judged["control:next_answers"] = _exchanged(answers, folder / f"{name}.next.jsonl")
+        for who, file in judged.items():
+            scores = folder / f"{file.stem}.scores"
+            score_file(name, file, sources=sources, out=scores, partial=limit is not None, unsafe=unsafe)
+            found = _json_lines(scores / "results.jsonl")
+            rows += [_row(who, r["suite"], name, "pass_rate", float(r["verdict"] == "pass"), item_id=r["task_id"]) for r in found]
+    return rows
+
+
+def _exchanged(answers: Path, out: Path) -> Path:
+    """Write answers with each under the id of another task; return the file."""
+    rows = _json_lines(answers)
+    other = derangement(len(rows), seed=0)
+    write_samples(out, [{**row, "task_id": rows[j]["task_id"]} for row, j in zip(rows, other, strict=True)])
+    return out
+
+
+def _json_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def official_test_rows(model: Any, tokenizer: Any, folder: Path, *, method: str, plan: Plan, unsafe: bool) -> Rows:
     """D1, N1: greedy answers to official tasks; with the untrained model, also its own programs and baselines on the same tasks."""
     assert plan.zero_shot is not None
-    methods = (method, "oracle", "lookup", "constant") if method == "zero_shot" else (method,)
+    beside = ("oracle", "lookup", "constant", "control:next_program")
+    methods = (method, *beside) if method == "zero_shot" else (method,)
     if not present(folder):
         reason = unreached("case2code_test")
         return [_row(m, "", "case2code_test", "pass_rate", float("nan"), status="not_run", reason=reason) for m in methods]
@@ -174,13 +236,22 @@ def official_test_rows(model: Any, tokenizer: Any, folder: Path, *, method: str,
             found["oracle"] = list(outputs_of(sandbox, ((t, t.code) for t in tasks)))
             found["lookup"] = [lookup_outputs(t, i) for t, i in zip(tasks, list(inputs_of(sandbox, tasks)), strict=True)]
             found["constant"] = [constant_outputs(t) for t in tasks]
+            other = derangement(len(tasks), seed=0) if len(tasks) > 1 else [0]
+            found["control:next_program"] = list(
+                outputs_of(sandbox, ((t, renamed(tasks[j], t)) for j, t in zip(other, tasks, strict=True)))
+            )
     rows = [
         _row(name, "", "case2code_test", "pass_rate", float(is_right(outputs, task)), item_id=task.id)
         for name in methods
         for task, outputs in zip(tasks, found[name], strict=True)
     ]
-    cut = sum(reply.finish == "length" for reply in replies)
-    return [*rows, _row(method, "cut off by max_new_tokens", "case2code_test", "count", float(cut))]
+    cut = sum(reply.finish == "length" for reply in replies) / len(replies)
+    return [*rows, _row(method, "", "case2code_test", "cut_off", cut)]
+
+
+def renamed(task: OfficialTask, other: OfficialTask) -> str:
+    """Return a task's program under the name of another task's function."""
+    return f"{task.code}\n{other.name} = {task.name}\n"
 
 
 def _row(method: str, setting: str, benchmark: str, metric: str, score: float, **more: str) -> dict:

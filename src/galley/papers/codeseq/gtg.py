@@ -27,6 +27,11 @@ def run_gtg(
         yield problem.id, passed
 
 
+def recent(origin: str) -> bool:
+    """Say whether a sequence is of the benchmark's contemporary half: classics have been in every model's training text."""
+    return origin.startswith("contemporary")
+
+
 def gtg_score(passed: Mapping[str, Sequence[bool]]) -> float:
     """Return the score in percent: the mean over problems of right samples over all samples."""
     return 100 * float(np.mean([sum(samples) / len(samples) for samples in passed.values()]))

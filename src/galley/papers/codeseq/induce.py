@@ -2,7 +2,7 @@
 
 arXiv:2510.14620 claims that programs of sequences teach induction; this is its smallest form. D1 shows the first values of a program
 of five families and asks for its expression, which is judged on hidden values too; held out are parameter combinations and one
-whole family, and the control learns from values that belong to other programs. D2 compares answers from a draft's own failed
+whole family. Controls learn from values of other programs: any, or of the same family. D2 compares answers from a draft's own failed
 case with answers from another problem's (retry.py), at equal answer tokens. Trainings are dealt to shards; each keeps what it finished.
 """
 
@@ -50,10 +50,10 @@ def tasks(plan: Plan) -> list[Task]:
     """Return the trainings, in an order in which dealing them out in turn spreads the work."""
     arms = []
     if plan.induction is not None:
-        arms += [("induction", "matched", plan.seeds), ("induction", "control:shuffled", plan.induction.control_seeds)]
+        arms += [("induction", arm) for arm in ("matched", "control:shuffled", "control:in_family")]
     if plan.reflection is not None:
-        arms += [("reflection", "with_cases", plan.seeds), ("reflection", "without_cases", plan.reflection.control_seeds)]
-    return [Task(experiment, arm, seed) for experiment, arm, seeds in arms for seed in range(seeds)]
+        arms += [("reflection", arm) for arm in ("with_cases", "without_cases")]
+    return [Task(experiment, arm, seed) for experiment, arm in arms for seed in range(plan.seeds)]
 
 
 def run_induce(job: Job) -> None:
@@ -77,7 +77,7 @@ def train_task(task: Task, state: Path, *, plan: Plan) -> tuple[Rows, dict[str, 
     )  # fmt: skip
     if task.experiment == "induction":
         split = split_programs(all_programs(), held_out=training.held_out, family=training.family, seed=plan.data_seed)
-        learnt = list(split.train) if task.arm == "matched" else shuffle_values(split.train, seed=plan.data_seed + task.seed)
+        learnt = learnt_programs(task.arm, split.train, seed=plan.data_seed + task.seed)
         log = train_sft(model, tokenizer, direct_examples(learnt, shown=training.shown), config, state=state)
         sides = {"combinations": split.combinations, "family": split.family, "train": split.train[: len(split.combinations)]}
         rows = [
@@ -89,7 +89,20 @@ def train_task(task: Task, state: Path, *, plan: Plan) -> tuple[Rows, dict[str, 
         )
         log = train_sft(model, tokenizer, retry_examples(learnt, task.arm, shown=training.shown, seed=plan.data_seed), config, state=state)
         rows = retry_rows(task.arm, model, tokenizer, held, shown=training.shown, seed=task.seed)
-    return rows, {"tokens": int(log["tokens"].sum())}
+    return [{**row, "trained": True} for row in rows], {"tokens": int(log["tokens"].sum())}
+
+
+def learnt_programs(arm: str, programs: Sequence[IntegerProgram], *, seed: int) -> list[IntegerProgram]:
+    """Return D1's training programs: with their own values, with those of others, or with those of others of their family.
+
+    The last knows what a family's programs look like, and of which family values are, but not with which parameters.
+    """
+    if arm == "matched":
+        return list(programs)
+    if arm == "control:shuffled":
+        return shuffle_values(programs, seed=seed)
+    families = sorted({program.family for program in programs})
+    return [program for family in families for program in shuffle_values([p for p in programs if p.family == family], seed=seed)]
 
 
 def retry_examples(programs: Sequence[IntegerProgram], arm: str, *, shown: int, seed: int) -> list[SftExample]:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from galley.plan import Plan as Base
-from galley.recipe import HowMany, Name, Strict, TimesEffort, fewer
+from galley.recipe import Name, Strict, TimesEffort, fewer
 
 Family = Literal["linear", "quadratic", "geometric", "periodic", "triangular"]
 
@@ -65,7 +65,6 @@ class CharTraining(Strict):
     family: Family | None = Field(default=None, description="D1: held out whole")
     shown: int = Field(default=7, ge=1, le=7, description="values that a prompt shows")
     largest: int = Field(default=40, ge=2, description="D2: the largest factor of its programs")
-    control_seeds: HowMany = Field(default=1, ge=1, description="seeds of the control arm; one pairs with every seed of the other")
 
 
 class Functions(Strict):
@@ -97,9 +96,12 @@ class Tuning(Strict):
     batch_size: int = Field(default=8, gt=0, description="rows in memory at a time")
     max_tokens: int = Field(default=256, gt=0, description="longer examples are left out")
     solution_steps: int = Field(default=8, gt=0, description="steps of the arms that learn solutions")
-    seeds: HowMany = Field(default=1, ge=1, description="seeds of every arm")
     dtype: Literal["float32", "bfloat16", "autocast"] = "float32"
     gtg: bool = Field(default=False, description="whether the models take the GTG test")
+    benchmarks: list[Literal["humaneval", "mbpp"]] = Field(
+        default_factory=list, description="code benchmarks that the models answer, greedily"
+    )
+    elsewhere: list[str] = Field(default_factory=list, description="benchmarks of the paper that this stage cannot score: rows say so")
     max_new_tokens: int = Field(default=80, gt=0)
 
 

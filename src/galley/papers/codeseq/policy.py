@@ -64,7 +64,7 @@ def shaping_rows() -> Rows:
                 gained = float((end - s).sum())
                 for before, after in zip(s, end, strict=True):
                     kind = "hard" if before <= HARD else "easy"
-                    own = {"seed": seed, "item_id": f"s={before:.3f}"}
+                    own = {"seed": seed, "item_id": f"s={before:.3f}", "trained": True}
                     rows.append(scored(method, "policy", "mass_share", float(after - before) / gained, setting=kind, **own))
                     rows.append(scored(method, "policy", "right_mass", after, setting="all", **own))
     return rows

@@ -35,6 +35,7 @@ class Problem:
     hidden: tuple[Pair, ...]
     shift: int
     writer: str
+    origin: str = ""  # the record's
 
 
 def seed_of(*parts: object) -> int:
@@ -61,7 +62,7 @@ def bare_problem(record: Record, *, seed: int) -> Problem | None:
         return None
     return Problem(
         id=f"{record.id}-{seed}", record=record.id, description="", input_requirement="", output_requirement="",
-        examples=tuple(examples), tests=tuple(rest[:MOST_TESTS]), hidden=tuple(rest[MOST_TESTS:]), shift=0, writer="",
+        examples=tuple(examples), tests=tuple(rest[:MOST_TESTS]), hidden=tuple(rest[MOST_TESTS:]), shift=0, writer="", origin=record.origin,
     )  # fmt: skip
 
 

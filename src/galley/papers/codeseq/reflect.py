@@ -16,6 +16,7 @@ from galley.papers.codeseq.problems import Problem
 from galley.papers.codeseq.prompts import problem_text
 from galley.papers.codeseq.solvability import ROLLOUTS
 from galley.papers.codeseq.solvers import Attempt, Solver
+from galley.stats import derangement
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,25 @@ def roll_out(
         verdicts = judge.judge(jobs)
         for problem, attempts in zip(part, proposals, strict=True):
             yield problem, [a.code is not None and next(verdicts).passed for a in attempts]
+
+
+def with_other_cases(solved: Sequence[tuple[Problem, Trajectory]], solver: Solver, judge: Judge, *, seed: int) -> list[bool]:
+    """Return which problems were solved at once, or are in a second attempt that is told the failed case of another problem."""
+    right = [trajectory.solved and len(trajectory.attempts) == 1 for _, trajectory in solved]
+    first = {i: t.attempts[0] for i, (_, t) in enumerate(solved) if not right[i] and t.attempts[0].failed is not None}
+    ids = list(first)
+    if len(ids) < 2:
+        return right
+    asked: dict[int, Attempt] = {}
+    for i, j in zip(ids, derangement(len(ids), seed=seed), strict=True):
+        case = first[ids[j]].failed
+        if case is not None and case[0] not in {given for given, _ in solved[i][0].examples}:  # it would contradict one: nothing fits both
+            asked[i] = replace(first[i], failed=case, got=first[ids[j]].got)
+    proposals = solver.propose([(solved[i][0], [attempt]) for i, attempt in asked.items()], n=1, seed=seed)
+    tried = [(i, attempt.code) for i, (attempt,) in zip(asked, proposals, strict=True) if attempt.code is not None]
+    for (i, _), judged in zip(tried, judge.judge([Job(code, solved[i][0].tests) for i, code in tried]), strict=True):
+        right[i] = judged.passed
+    return right
 
 
 def sft_sample(problem: Problem, trajectory: Trajectory, *, reflections: bool) -> dict[str, str] | None:

@@ -8,8 +8,10 @@ log-scaled function of the solvability s with a smoothing constant and the share
 with no second term for fewer than `fewest_cases` distinct own cases. It falls in s, is bounded by 1 + lambda, rises in N_tc / N_c,
 and a right program beats a wrong one with right cases as long as lambda < -log(s + eps) / -log eps.
 
-GRPO's advantage is (R - mean) / std over a problem's group. A factor c(s) on all rewards of a problem cancels there, so that
-solvability can act through the case term, through unnormalised advantages, or through which problems are drawn.
+GRPO's advantage is (R - mean) / std over a problem's group; the std is that of a sample (n - 1), as in the libraries that train with
+it. A factor c(s) on all rewards of a problem cancels there, so that solvability can act through the case term, through unnormalised
+advantages, or through which problems are drawn. TRL adds STD_FLOOR to the std, so that what cancels here cancels there but for
+STD_FLOOR / std, and a group of equal rewards needs no rule of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+STD_FLOOR = 1e-4  # what TRL adds to the std
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,19 @@ class Cssr:
 def group_advantages(rewards: Array) -> Array:
     """Return (R - mean) / std of every group, rewards (groups, samples); a group of equal rewards has no advantage at all."""
     centred = rewards - rewards.mean(axis=1, keepdims=True)
-    std = rewards.std(axis=1, keepdims=True)
+    std = rewards.std(axis=1, ddof=1, keepdims=True)
     equal = np.ptp(rewards, axis=1, keepdims=True) == 0
     return np.where(equal, 0.0, centred / np.where(equal, 1.0, std))
+
+
+def trl_advantages(rewards: Array) -> Array:
+    """Return the advantages of TRL's GRPOTrainer with `scale_rewards="group"`, by its formula: (R - mean) / (std + STD_FLOOR)."""
+    return (rewards - rewards.mean(axis=1, keepdims=True)) / (rewards.std(axis=1, ddof=1, keepdims=True) + STD_FLOOR)
+
+
+def population_advantages(rewards: Array) -> Array:
+    """Return advantages by the std of a population (n): a slip that a check against a library must see."""
+    return group_advantages(rewards) * np.sqrt(rewards.shape[1] / (rewards.shape[1] - 1))
 
 
 def centred_advantages(rewards: Array) -> Array:

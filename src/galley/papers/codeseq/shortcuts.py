@@ -1,8 +1,9 @@
 """Shortcut programs: a table of the terms that were seen, and a guess beyond it.
 
 arXiv:2510.14620 tests a program on the few terms that follow its examples; reviewers asked for programs that pass them without the rule.
-Two are built from the first k terms: `constant` prints 0 beyond the table, `polynomial` goes on with the polynomial through the last
-few of them. Where the sequence is a polynomial of so low a degree the second is no shortcut but the rule; such sequences are told apart.
+Three are built from the first k terms: beyond the table `nothing` prints nothing, `constant` 0, and `polynomial` goes on with the
+polynomial through the last few of them. Where the sequence is a polynomial of so low a degree the last is no shortcut but the rule; such
+sequences are told apart.
 
 Source: ours.
 """
@@ -28,10 +29,12 @@ def degree(values: Sequence[int]) -> int | None:
     return None
 
 
-def lookup_program(seen: Sequence[Pair], *, beyond: Literal["constant", "polynomial"]) -> str:
+def lookup_program(seen: Sequence[Pair], *, beyond: Literal["nothing", "constant", "polynomial"]) -> str:
     """Return a stdin program that knows the seen terms by heart; its inputs are consecutive."""
     table = dict(seen)
     head = f"TABLE = {table!r}\nn = int(input())\nif n in TABLE:\n    print(TABLE[n])\n"
+    if beyond == "nothing":
+        return head
     if beyond == "constant":
         return head + "else:\n    print(0)\n"
     last = [term for _, term in seen[-DEGREE - 1 :]]

@@ -7,7 +7,6 @@ solved gives a group no advantage, so it is no RL data either.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 ROLLOUTS, CUT = 32, 0.46
@@ -16,11 +15,6 @@ ROLLOUTS, CUT = 32, 0.46
 def solvability(passed: Sequence[bool]) -> float:
     """Return the share of rollouts that solved the problem."""
     return sum(passed) / len(passed)
-
-
-def standard_error(s: float, rollouts: int) -> float:
-    """Return the standard error of a solvability estimate; at most 0.5 / sqrt(rollouts)."""
-    return math.sqrt(s * (1 - s) / rollouts)
 
 
 def tag(passed: Sequence[bool]) -> str:

@@ -26,6 +26,9 @@ FILES = inputs.each(  # a file may hold nothing: its source was absent
     inputs.holding("gtg.jsonl", check=inputs.json_lines(empty=True, **PROBLEM)),
 )
 MADE = folder("what `galley codeseq synthesize` made", FILES, example="{results}", open=True)
+BenchmarksOption = Annotated[
+    Path | None, typer.Option(help="folder with the fetched sources, where the plan has code benchmarks", callback=fetched_sources())
+]
 SynthesisOption = Annotated[Path, typer.Option(help="folder of what the synthesize stage made", callback=MADE)]
 
 
@@ -50,9 +53,16 @@ def induce(job: Job) -> None:
     run_induce(job)
 
 
-@stage("functions", "tuning", "data_seed", each=("model", "shard"), units=lambda plan: 1 + 4 * plan.tuning.seeds)
-def tune(job: Job, base: BaseOption, synthesis: SynthesisOption, workers: WorkersOption = 1, device: DeviceOption = "auto") -> None:
+def _benchmarks(plan: Plan) -> tuple[str, ...]:
+    return tuple(plan.tuning.benchmarks) if plan.tuning else ()
+
+
+@stage("functions", "tuning", "seeds", "data_seed", each=("model", "shard"), sources=_benchmarks, units=lambda plan: 1 + 5 * plan.seeds)
+def tune(
+    job: Job, base: BaseOption, synthesis: SynthesisOption, sources: BenchmarksOption = None, workers: WorkersOption = 1,
+    unsafe: UnsafeOption = False, device: DeviceOption = "auto",
+) -> None:  # fmt: skip
     """Tune one shard's arms of a real model on sequence functions and on solutions, and score what was held out."""
     from galley.papers.codeseq.tune import run_tune
 
-    run_tune(job, base=base, synthesis=synthesis, workers=workers, device=device)
+    run_tune(job, base=base, synthesis=synthesis, sources=sources, workers=workers, unsafe=unsafe, device=device)

@@ -26,7 +26,15 @@ from galley.data.syntax import ast_key
 from galley.evaluate.code.pass_at_k import pass_at_k
 from galley.llm.backend import Backend
 from galley.papers.codeseq.canonical import group_sequences, hold_out
-from galley.papers.codeseq.checks import analytic_rows, check_references, gtg_rows, problem_rows, shortcut_rows, trivial_rows
+from galley.papers.codeseq.checks import (
+    advantage_rows,
+    analytic_rows,
+    check_references,
+    gtg_rows,
+    problem_rows,
+    shortcut_rows,
+    trivial_rows,
+)
 from galley.papers.codeseq.functions import SequenceFunction, compute_terms, read_functions
 from galley.papers.codeseq.judge import Judge
 from galley.papers.codeseq.overlap import benchmark_index
@@ -34,7 +42,7 @@ from galley.papers.codeseq.plan import Endpoint, Functions, Plan
 from galley.papers.codeseq.problems import Problem, to_json
 from galley.papers.codeseq.prompts import problem_text
 from galley.papers.codeseq.records import Record, generated_records, informative, read_records
-from galley.papers.codeseq.reflect import Trajectory, roll_out, sft_sample, solve_all
+from galley.papers.codeseq.reflect import Trajectory, roll_out, sft_sample, solve_all, with_other_cases
 from galley.papers.codeseq.solvability import for_rl, solvability, tag
 from galley.papers.codeseq.solvers import ModelSolver, SearchSolver, Solver
 from galley.papers.codeseq.writing import Guide, ModelWriter, TemplateWriter, Writer, write_problems
@@ -194,13 +202,19 @@ def _synthesize(
     stream = solve_all(train, solver, judge, rounds=wanted.rounds, seed=plan.data_seed)
     while part := list(islice(stream, 64)):
         _solutions(part, solver=solver, rounds=wanted.rounds, got=got)
+        if isinstance(solver, SearchSolver):  # an endpoint's calls cost
+            told = with_other_cases(part, solver, judge, seed=plan.data_seed)
+            got.rows += [
+                scored(solver.name, "solve", "pass_rate", ok, setting="corrections=1,other_case", item_id=p.id)
+                for (p, _), ok in zip(part, told, strict=True)
+            ]
         for problem, passed in roll_out((p for p, _ in part), solver, judge, seed=plan.data_seed, rollouts=wanted.rollouts):
             _rollouts(problem, passed, solver=solver, cut=wanted.solvability_cut, got=got)
         progress.update(len(part))
     progress.close()
     trials = roll_out(test, solver, judge, seed=plan.data_seed + 1, rollouts=wanted.rollouts)
-    scored = {p.id: ok for p, ok in tqdm(trials, desc="GTG", total=len(test), mininterval=10)}
-    got.rows += gtg_rows(scored, method=solver.name)
+    tested = {p.id: ok for p, ok in tqdm(trials, desc="GTG", total=len(test), mininterval=10)}
+    got.rows += gtg_rows(tested, method=solver.name, origins={p.id: p.origin for p in test})
 
 
 def _solutions(part: list[tuple[Problem, Trajectory]], *, solver: Solver, rounds: int, got: Collected) -> None:
@@ -223,6 +237,7 @@ def _rollouts(problem: Problem, passed: list[bool], *, solver: Solver, cut: floa
     twice = pass_at_k(len(passed), sum(passed), 2)
     got.rows.append(scored(solver.name, "solve", "pass_rate", twice, setting="draws=2", item_id=problem.id))
     got.rows.append(scored(solver.name, "rollouts", "solvability", s, item_id=problem.id))
+    got.rows += advantage_rows(problem.id, passed)
     if for_rl(s, cut=cut):
         row = {
             "solvability": s,

@@ -3,7 +3,8 @@
 arXiv:2510.14620, section 4. M1 is its induction claim as far as a small model carries a signal: the prompt shows terms, the answer is
 the function, and what is scored on held-out groups of sequences is the induction gap and whether a written function gives the hidden
 terms too. The control learns functions beside terms of others. M2 compares solutions with and without the failed
-attempts before them, at equal answer tokens. Where `gtg` is set, models also take the GTG test.
+attempts before them, at equal answer tokens; its control learns solutions of other problems. Where the plan says so models also take the
+GTG test, whole and of recent sequences alone, and answer code benchmarks (N).
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from typing import Any
 
 import torch
 
+from galley.data.fetched import present
+from galley.evaluate.code.generate import generate_samples
+from galley.evaluate.code.score import score_file
 from galley.evaluate.induction import answer_nll, induction_gap
 from galley.llm.local import HFBackend
 from galley.models.answers import SftExample
 from galley.models.device import device_name, resolve_device
 from galley.models.loading import load_model, load_tokenizer
 from galley.papers.codeseq.canonical import group_sequences, hold_out
-from galley.papers.codeseq.gtg import run_gtg
+from galley.papers.codeseq.gtg import recent, run_gtg
 from galley.papers.codeseq.judge import Judge
 from galley.papers.codeseq.plan import Functions, Plan, Tuning
 from galley.papers.codeseq.problems import from_json
@@ -43,6 +47,7 @@ ARMS = (
     ("functions", "control:shuffled"),
     ("solutions", "with_reflections"),
     ("solutions", "without_reflections"),
+    ("solutions", "control:other_problem"),
 )
 
 
@@ -74,21 +79,25 @@ def split_items(items: Sequence[Item], *, held_out: int, seed: int) -> tuple[lis
     return [i for i in items if i.id not in held], [i for i in items if i.id in held]
 
 
-def run_tune(job: Job, *, base: Path, synthesis: Path, workers: int, device: str) -> None:
+def run_tune(job: Job, *, base: Path, synthesis: Path, sources: Path | None, workers: int, unsafe: bool, device: str) -> None:
     """Write tune-<shard>.items.parquet and .runs.csv; finished arms are kept when it is interrupted."""
     plan = job.plan
     where = resolve_device(device, model=job.model, gpus=job.spec.gpus)
     todo: list[tuple[str, str, int]] = [("untrained", "before", 0)]
-    todo += [(experiment, arm, seed) for seed in range(plan.tuning.seeds) for experiment, arm in ARMS]
+    todo += [(experiment, arm, seed) for seed in range(plan.seeds) for experiment, arm in ARMS]
     data = {name: synthesis / f"{name}.jsonl" for name in ("functions", "sft", "sft_plain", "gtg")}
-    ledger = Ledger(job, backend="torch", device=device_name(where), inputs={"base": base, **data})
-    with Sandbox(workers=workers) as sandbox, Journal(job.state / f"programs-{job.shard or 0}.sqlite") as journal:
+    asked = {name: sources / name for name in plan.tuning.benchmarks} if sources else {}
+    ledger = Ledger(job, backend="torch", device=device_name(where), inputs={"base": base, **data, **asked})
+    with Sandbox(workers=workers, unsafe=unsafe) as sandbox, Journal(job.state / f"programs-{job.shard or 0}.sqlite") as journal:
 
         def work(state: Path, *, experiment: str, arm: str, seed: int) -> tuple[Rows, dict[str, int]]:
             model = load_model(base, dtype=getattr(torch, job.spec.dtype), device=where)
             tuned = Tuned(model, load_tokenizer(base), plan, synthesis, Judge(sandbox, journal))
             tokens = tuned.train(experiment, arm, seed=seed, state=state)
-            return list(tuned.score(experiment, arm)), {"tokens": tokens}
+            rows = [*tuned.score(experiment, arm), scored(arm, "training", "count", tokens, unit="count", setting="tokens")]
+            if experiment != "functions":
+                rows += tuned.code_rows(arm, sources=sources, folder=state, workers=workers, unsafe=unsafe)
+            return [{**row, "trained": arm != "before"} for row in rows], {"tokens": tokens}
 
         for experiment, arm, seed in job.mine(todo):
             one = partial(work, experiment=experiment, arm=arm, seed=seed)
@@ -127,7 +136,11 @@ class Tuned:
             order = range(len(self.learnt)) if arm == "matched" else derangement(len(self.learnt), seed=self.plan.data_seed)
             return [example_of(i, terms=self.learnt[j].terms, wanted=self.functions) for i, j in zip(self.learnt, order, strict=True)]
         if experiment == "solutions":
-            return self._solutions("sft" if arm == "with_reflections" else "sft_plain")[::2]
+            learnt = self._solutions("sft_plain" if arm == "without_reflections" else "sft")[::2]
+            if arm == "control:other_problem" and len(learnt) > 1:
+                other = derangement(len(learnt), seed=self.plan.data_seed)
+                return [SftExample(learnt[j].prompt, example.answer) for j, example in zip(other, learnt, strict=True)]
+            return learnt
         return []
 
     def _solutions(self, name: str) -> list[SftExample]:
@@ -140,11 +153,27 @@ class Tuned:
             yield from self._score_functions(arm)
         if experiment != "functions":
             yield from self._score_solutions(arm)
-        if self.tuning.gtg and arm != "control:shuffled":
+        if self.tuning.gtg and experiment != "functions":
             problems = [from_json(line) for line in (self.synthesis / "gtg.jsonl").read_text(encoding="utf-8").splitlines()]
+            origin = {problem.id: problem.origin for problem in problems}
             solver = ModelSolver(HFBackend(self.model, self.tokenizer, batch_size=8))
             for name, passed in run_gtg(problems, solver, self.judge, seed=self.plan.data_seed):
-                yield scored(arm, "GTG", "points", 100 * sum(passed) / len(passed), item_id=name)
+                for benchmark in ("GTG", "GTG recent")[: 1 + recent(origin[name])]:
+                    yield scored(arm, benchmark, "points", 100 * sum(passed) / len(passed), item_id=name)
+
+    def code_rows(self, arm: str, *, sources: Path | None, folder: Path, workers: int, unsafe: bool) -> Rows:
+        """N2, N3: greedy answers to the plan's code benchmarks, a row a task; and a row for each that this stage cannot score."""
+        rows: Rows = [absent(arm, name, "acc", "this stage does not score it") for name in self.tuning.elsewhere]
+        for name in self.tuning.benchmarks:
+            if sources is None or not present(sources / name):
+                rows.append(absent(arm, name, "pass_rate", unreached(name)))
+                continue
+            answers, scores = folder / f"{name}.jsonl", folder / f"{name}.scores"
+            generate_samples(name, HFBackend(self.model, self.tokenizer, batch_size=8), sources=sources, out=answers)
+            score_file(name, answers, sources=sources, out=scores, workers=workers, unsafe=unsafe)
+            found = [json.loads(line) for line in (scores / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+            rows += [scored(arm, name, "pass_rate", r["verdict"] == "pass", item_id=r["task_id"]) for r in found]
+        return rows
 
     def _score_functions(self, arm: str) -> Iterator[dict[str, Any]]:
         """M1: the induction gap of every held-out function, and whether the function that is written gives the hidden terms."""

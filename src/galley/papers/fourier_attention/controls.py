@@ -1,6 +1,6 @@
-"""Broken variants that must flip claims: noise on some rotary pairs, and coefficients that belong to another time.
+"""Prompts and caches that are changed on purpose: noise on some rotary pairs, another basis, coefficients that belong to another time.
 
-arXiv:2506.11886, the motivation test of section 2 (noise; its level is not stated). The scramble is ours.
+arXiv:2506.11886, the motivation test of section 2 (noise; its level is not stated) and Table 3 (LegT). The scramble is ours.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch
 from galley.caches.fourier import FourierCache, FourierLayer
 from galley.caches.prefill import Prefill
 from galley.kernels.flash_fourier.step import Side
+from galley.papers.fourier_attention.legt import legt_round_trip
+from galley.papers.fourier_attention.selection import Channels
 
 
 def noisy_dims(d_h: int, *, pairs: str) -> torch.Tensor:
@@ -40,6 +42,27 @@ def with_noise(prompt: Prefill, *, pairs: str, scale: float, sinks: int, local: 
         changed[..., inner, :] += noise * noisy_dims(keys.shape[-1], pairs=pairs).to(middle)
         noisy.append(changed)
     return replace(prompt, keys=tuple(noisy), shared={})
+
+
+def through_legt(prompt: Prefill, *, channels: Channels, reals: int, sinks: int, local: int) -> Prefill:
+    """Return the prompt with the named channels of the middle's keys and values as they come back from `reals` Legendre coefficients.
+
+    What would be kept is what FourierAttention keeps; only what is read back is made here, as whole keys and values.
+    """
+    sides = []
+    for index, whole in enumerate((prompt.keys, prompt.values)):
+        rebuilt = []
+        for x, pair in zip(whole, channels, strict=True):
+            ids = pair[index].to(x.device)
+            back = x.clone()
+            inner = (
+                back[..., sinks : x.shape[-2] - local, :].transpose(1, 2).flatten(2).clone()
+            )  # (1, M, n_kv d_h); of one head it was a view
+            inner[0, :, ids] = legt_round_trip(inner[0, :, ids], reals=reals)
+            back[..., sinks : x.shape[-2] - local, :] = inner.unflatten(2, (x.shape[1], -1)).transpose(1, 2)
+            rebuilt.append(back)
+        sides.append(tuple(rebuilt))
+    return replace(prompt, keys=sides[0], values=sides[1], shared={})
 
 
 def changed(cache: FourierCache, *, how: str, seed: int) -> FourierCache:

@@ -60,8 +60,8 @@ def work(plan: Plan) -> list[Work]:
         Work("needles", "needle", n_needles, needle_tokens, n_needles * everyone, 0),
         Work("needles", "NeedleBench", n_bench, bench_tokens, n_bench * count(bench.methods),
              n_bench * count(bench.methods) * bench.new_tokens),
-        Work("tasks", "LongBench", items + audits, (items + audits) * long.max_length, items * everyone + audits * len(long.audit),
-             items * count(long.generate) * answer),
+        Work("tasks", "LongBench", items + audits, (items + audits) * long.max_length,
+             items * count(long.methods) + audits * len(long.audit), items * count(long.generate) * answer),
         Work("tasks", "RULER", puzzles, puzzles * ruler.length, puzzles * count(ruler.methods),
              puzzles * count(ruler.generate) * min(ruler.new_tokens, UUID)),
     ]  # fmt: skip

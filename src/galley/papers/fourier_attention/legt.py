@@ -6,6 +6,8 @@ the same number of reals. Bilinear discretisation with a step of one token, in f
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.polynomial.legendre import legvander
@@ -21,11 +23,20 @@ def legt_step(n: int, window: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.linalg.solve(left, eye + a / 2), torch.linalg.solve(left, b)
 
 
+@lru_cache(maxsize=2)  # of one length of long prompts they have half a gigabyte
+def legt_maps(reals: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what makes `reals` coefficients of a window of `tokens` pushed one by one, (n, M), and what reads them back, (M, n)."""
+    a, b = legt_step(reals, tokens)
+    push = torch.empty(reals, tokens, dtype=torch.float64)
+    state = b
+    for place in reversed(range(tokens)):  # a token is turned once by each one after it
+        push[:, place] = state
+        state = a @ state
+    delay = (tokens - 0.5 - np.arange(tokens)) / tokens  # of each token, as a share of the window
+    return push, torch.tensor(legvander(2 * delay - 1, reals - 1))
+
+
 def legt_round_trip(x: torch.Tensor, *, reals: int) -> torch.Tensor:
     """Return x (M, c) after it was pushed token by token into `reals` Legendre coefficients over M tokens and read back."""
-    a, b = legt_step(reals, len(x))
-    state = torch.zeros(reals, x.shape[1], dtype=torch.float64)
-    for token in x.double().cpu():  # thousands of tiny steps: a GPU would only wait
-        state = a @ state + b[:, None] * token
-    delay = (len(x) - 0.5 - np.arange(len(x))) / len(x)  # of each token, as a share of the window
-    return (torch.tensor(legvander(2 * delay - 1, reals - 1)) @ state).to(x.device)
+    push, read = (m.to(x.device) for m in legt_maps(reals, len(x)))
+    return (read @ (push @ x.double())).to(x.dtype)

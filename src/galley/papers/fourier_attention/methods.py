@@ -6,6 +6,7 @@ instead takes as much as fits into the bytes that the named method needed for th
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +26,7 @@ from galley.caches.quantized import make_quantized_cache
 from galley.caches.rope import head_dim, kv_heads
 from galley.caches.sink_window import SinkWindowCache
 from galley.caches.snapkv import SnapKVCache
-from galley.papers.fourier_attention.controls import changed, with_noise
+from galley.papers.fourier_attention.controls import changed, through_legt, with_noise
 from galley.papers.fourier_attention.equal import KIVI_GROUP, rank_at, residual_at, tokens_within
 from galley.papers.fourier_attention.plan import Method, Plan
 from galley.papers.fourier_attention.selection import choose_channels
@@ -106,7 +107,12 @@ def fill(method: Method, prompt: Prefill, *, bench: Bench) -> Cache:
     if method.cache == "h2o":
         return H2OCache(config, heavy=kept - kept // 2, recent=kept // 2).fill(prompt)
     if method.cache == "noise":
-        prompt = with_noise(prompt, pairs=method.pairs, scale=method.noise, sinks=layout.sinks, local=layout.local, seed=plan.data_seed)
+        seed = drawn(plan, prompt)
+        prompt = with_noise(prompt, pairs=method.pairs, scale=method.noise, sinks=layout.sinks, local=layout.local, seed=seed)
+    if method.cache == "legt" and layout.n_middle > 2 * layout.orders:
+        errors, seed = bench.errors["legt"], drawn(plan, prompt)
+        channels = choose_channels(errors, scheme=method.scheme, choice=method.choice, sides=method.sides, seed=seed)
+        prompt = through_legt(prompt, channels=channels, reals=2 * layout.orders, sinks=layout.sinks, local=layout.local)
     return CompressedCache(layers=[CompressedLayer() for _ in prompt.keys]).fill(prompt)
 
 
@@ -115,14 +121,22 @@ def fourier_cache(method: Method, prompt: Prefill, *, bench: Bench) -> Compresse
     plan, layout = bench.plan, bench.plan.cut(prompt.ids.shape[1])
     channels = choose_channels(
         bench.errors["ours" if method.mode == "ours" else "official"],
-        scheme=method.scheme, choice=method.choice, sides=method.sides, seed=plan.data_seed,
+        scheme=method.scheme, choice=method.choice, sides=method.sides, seed=drawn(plan, prompt),
     )  # fmt: skip
     cache = FourierCache(
         bench.model.config, channels=channels, orders=max(1, round(layout.orders * method.orders_times)), sinks=layout.sinks,
         local=layout.local, mode=method.mode, max_new_tokens=plan.max_new_tokens, audits=method.audits, hold=True,
     )  # fmt: skip
     cache.fill(prompt)
-    return changed(cache, how=method.coefficients, seed=plan.data_seed)
+    return changed(cache, how=method.coefficients, seed=drawn(plan, prompt))
+
+
+def drawn(plan: Plan, prompt: Prefill) -> int:
+    """Return the seed of what is drawn by lot for a prompt: channels, phases, noise.
+
+    Each prompt has its own, so that an interval over prompts says what another draw would have changed too.
+    """
+    return zlib.crc32(prompt.ids.cpu().numpy().tobytes(), plan.data_seed)
 
 
 def palu_cache(method: Method, prompt: Prefill, *, budget: int | None, bench: Bench) -> PaluCache:

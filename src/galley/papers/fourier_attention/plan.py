@@ -25,12 +25,12 @@ class Method(Strict):
     """One cache: its name in the tables and its settings."""
 
     name: Name
-    cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "h2o", "kivi", "palu", "quantized", "fourier", "noise"]
+    cache: Literal["full", "sink_window", "snapkv", "pyramidkv", "h2o", "kivi", "palu", "quantized", "fourier", "legt", "noise"]
     mode: Literal["paper", "official", "ours"] = Field(default="ours", description="fourier: which reading of the method")
     orders_times: float = Field(default=1.0, gt=0, description="fourier: times the plan's orders; 0.0 < x; below one order counts as one")
-    scheme: Scheme = Field(default="pyramid", description="fourier: ratios over layers and over keys and values")
-    choice: Literal["mse", "random", "inverse"] = Field(default="mse", description="fourier: which channels are compressed")
-    sides: Literal["kv", "k", "v"] = Field(default="kv", description="fourier: what is compressed")
+    scheme: Scheme = Field(default="pyramid", description="fourier, legt: ratios over layers and over keys and values")
+    choice: Literal["mse", "random", "inverse"] = Field(default="mse", description="fourier, legt: which channels are compressed")
+    sides: Literal["kv", "k", "v"] = Field(default="kv", description="fourier, legt: what is compressed")
     audits: list[Literal["off_by_one", "int_period"]] = Field(default_factory=list, description="fourier: the authors' slips to keep")
     coefficients: Literal["kept", "scrambled", "zero"] = Field(
         default="kept", description="fourier: controls, every coefficient but the mean's turned by a random phase, or all of them zero"
@@ -96,6 +96,7 @@ class LongBench(Strict):
     max_length: int = Field(ge=32, description="the window, in tokens")
     gold_tokens: int = Field(ge=1, description="tokens of the gold answer whose likelihood is taken")
     new_tokens: int | None = Field(default=None, ge=1, description="cap on the official answer lengths; default: none")
+    methods: list[str] | None = Field(default=None, description="methods that read them; default: all")
     generate: list[str] | None = Field(default=None, description="methods that answer too; default: all")
     audit: list[str] = Field(
         default_factory=lambda: ["full"], description="methods that also read long prompts cut at their end or start (an audit)"
@@ -173,6 +174,7 @@ class Plan(Base):
                 )
         lists = {
             "needlebench.methods": self.needlebench.methods,
+            "longbench.methods": self.longbench.methods,
             "longbench.generate": self.longbench.generate,
             "longbench.audit": self.longbench.audit,
             "ruler.methods": self.ruler.methods,

@@ -20,6 +20,7 @@ from galley.caches.prefill import Prefill, prefill
 from galley.data.corpus import read_split
 from galley.kernels.flash_fourier.reference import expand
 from galley.models.loading import load_tokenizer
+from galley.papers.fourier_attention.legt import legt_round_trip
 from galley.papers.fourier_attention.plan import Plan
 from galley.train.packing import pack
 
@@ -65,17 +66,19 @@ def calibration_prompts(model: PreTrainedModel, *, base: Path, corpus: Path, pla
 
 
 def calibrate(model: PreTrainedModel, prompts: list[Prefill], *, plan: Plan) -> dict[str, torch.Tensor]:
-    """Return the channel errors of our and of the authors' round trip, and Palu's moments, on the CPU."""
+    """Return the channel errors of our and of the authors' round trip and of LegT's, and Palu's moments, on the CPU."""
     layout = plan.layout(plan.calibration.tokens)
     found = {}
     for mode in ("ours", "official"):
         by = Fourier(layout.sinks, layout.local, layout.orders, mode, plan.max_new_tokens, frozenset())
         found[mode] = channel_errors(prompts, by=by)
+    by = Fourier(layout.sinks, layout.local, layout.orders, "ours", plan.max_new_tokens, frozenset())
+    found["legt"] = channel_errors(prompts, by=by, basis="legt")
     found["moments"] = second_moments(model, prompts)
     return {name: tensor.cpu() for name, tensor in found.items()}
 
 
-def channel_errors(prompts: list[Prefill], *, by: Fourier) -> torch.Tensor:
+def channel_errors(prompts: list[Prefill], *, by: Fourier, basis: str = "fourier") -> torch.Tensor:
     """Return the mean squared reconstruction error of every channel, (layers, 2, n_kv d_h), over prompts and middle tokens."""
     errors = []
     for layer in range(len(prompts[0].keys)):
@@ -85,12 +88,20 @@ def channel_errors(prompts: list[Prefill], *, by: Fourier) -> torch.Tensor:
             for prompt in prompts:
                 x = getattr(prompt, name)[layer]
                 x = x[..., by.sinks : x.shape[-2] - by.local, :].transpose(1, 2).flatten(2).float()
-                every = torch.arange(x.shape[-1], device=x.device)
-                back = expand(analyse(x, every, by=by), 1, by.period(x.shape[1]))[:, 0]
-                each.append((back - x).square().mean(dim=(0, 1)))
+                each.append(round_trip_errors(x, by=by, basis=basis))
             sides.append(torch.stack(each).mean(dim=0))
         errors.append(torch.stack(sides))
     return torch.stack(errors)
+
+
+def round_trip_errors(x: torch.Tensor, *, by: Fourier, basis: str = "fourier") -> torch.Tensor:
+    """Return the mean squared error (c,) with which x (1, M, c) comes back from its coefficients, Fourier's or Legendre's."""
+    if basis == "legt":
+        back = legt_round_trip(x[0], reals=2 * by.orders)
+    else:
+        every = torch.arange(x.shape[-1], device=x.device)
+        back = expand(analyse(x, every, by=by), 1, by.period(x.shape[1]))[0, 0]
+    return (back - x[0]).square().mean(dim=0)
 
 
 def choose_channels(errors: torch.Tensor, *, scheme: str, choice: str, sides: str, seed: int) -> Channels:

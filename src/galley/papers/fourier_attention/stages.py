@@ -20,7 +20,7 @@ stage = Stages("fourier_attention")
 CUT = ("sinks", "local", "local_fraction", "local_min", "orders", "reals_fraction", "max_new_tokens")  # how a prompt is cut
 ERRORS = file(
     "errors.safetensors of `galley fourier-attention inspect`",
-    inputs.tensors("moments", "official", "ours"),
+    inputs.tensors("legt", "moments", "official", "ours"),
     example="{out}/errors.safetensors",
 )
 ErrorsOption = Annotated[Path, typer.Option(help="errors.safetensors of the inspect stage", callback=ERRORS)]
@@ -31,12 +31,20 @@ CalibrationOption = Annotated[Path, corpus_of("calibration")]
 HeldoutOption = Annotated[Path, corpus_of("heldout")]
 
 
+@stage(sources=("fourier_channel_lists",))
+def published(job: Job, paper: ValuesOption, sources: SourcesOption) -> None:
+    """Hold what the authors published to itself: printed averages, orders and memory (E6, E7, M1), shipped lists of channels (L1 to L3)."""
+    from galley.papers.fourier_attention.published import run_published
+
+    run_published(job, paper=paper, sources=sources)
+
+
 @stage("calibration", "data_seed", *CUT, each=("model",))
-def inspect(job: Job, base: BaseOption, corpus: CalibrationOption, paper: ValuesOption, device: DeviceOption = "auto") -> None:
-    """Calibrate the compressed channels and check the claims that need one prompt (E1 to E6, D1 to D3)."""
+def inspect(job: Job, base: BaseOption, corpus: CalibrationOption, device: DeviceOption = "auto") -> None:
+    """Calibrate the compressed channels and check the claims that need no scored prompt (E1 to E5, D1 to D3)."""
     from galley.papers.fourier_attention.inspect import inspect_base
 
-    inspect_base(job, base=base, corpus=corpus, paper=paper, device=device)
+    inspect_base(job, base=base, corpus=corpus, device=device)
 
 
 @stage(

@@ -41,8 +41,9 @@ def run_tasks(job: Job, *, base: Path, corpus: Path, errors: Path, sources: Path
     require_room([*asked, *puzzles], context=reader.model.config.max_position_embeddings)
     require_window([*asked, *puzzles], plan=plan)
     plain, audits = ([q for q in asked if (q.setting == MIDDLE) == middle] for middle in (True, False))
-    rows = reader.questions("LongBench", plain, makers=reader.makers, generate=reader.chosen(plan.longbench.generate))
-    rows += reader.questions("LongBench", audits, makers=reader.chosen(plan.longbench.audit), generate=())
+    long = plan.longbench
+    rows = reader.questions("LongBench", plain, makers=reader.chosen(long.methods), generate=reader.chosen(long.generate))
+    rows += reader.questions("LongBench", audits, makers=reader.chosen(long.audit), generate=())
     counts = asked_of(asked)
     rows += average_rows(rows, counts=counts)
     solved = reader.questions("RULER", puzzles, makers=reader.chosen(ruler.methods), generate=reader.chosen(ruler.generate))

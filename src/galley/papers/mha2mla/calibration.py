@@ -24,8 +24,8 @@ from galley.papers.mha2mla.plan import Plan
 from galley.train.packing import pack
 
 
-def calibrate(original: PreTrainedModel, *, base: Path, corpus: Path, plan: Plan) -> dict[str, torch.Tensor]:
-    """Return the mean pair norms over the plan's calibration text; GalleyError when the corpus holds too little of it."""
+def calibration_text(*, base: Path, corpus: Path, plan: Plan) -> torch.Tensor:
+    """Return the plan's calibration text packed, (sequences, tokens); GalleyError when the corpus holds too little of it."""
     settings = plan.calibration
     texts = [doc["text"] for doc in read_split(corpus, "calibration")]
     wanted = settings.sequences * settings.seq_len
@@ -35,7 +35,12 @@ def calibrate(original: PreTrainedModel, *, base: Path, corpus: Path, plan: Plan
             f"calibration.sequences is {settings.sequences}, but the calibration split holds only {len(data)} "
             f"sequences of {settings.seq_len} tokens; lower it or raise corpus.max_bytes"
         )
-    return pair_norms(original, data.split(4), progress=True)
+    return data
+
+
+def calibrate(original: PreTrainedModel, *, base: Path, corpus: Path, plan: Plan) -> dict[str, torch.Tensor]:
+    """Return the mean pair norms over the plan's calibration text."""
+    return pair_norms(original, calibration_text(base=base, corpus=corpus, plan=plan).split(4), progress=True)
 
 
 def pair_norms(model: PreTrainedModel, batches: Iterable[torch.Tensor], *, progress: bool = False) -> dict[str, torch.Tensor]:

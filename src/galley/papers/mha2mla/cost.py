@@ -9,10 +9,11 @@ from __future__ import annotations
 from galley.cost import CORE_FLOPS, Takes, weight_bytes
 from galley.disk import size
 from galley.models.spec import Model
-from galley.papers.mha2mla.plan import Arm, Plan
+from galley.papers.mha2mla.plan import Arm, Plan, arms_of, runs_of
 
 WIDTH = {"float32": 4, "bfloat16": 2, "autocast": 4}  # bytes a parameter in training
 TEXTS = ("stdlib", "pydoc", "shakespeare", "essays")  # parts of the corpus that there is text for
+OPERATIONS = "6 operations a parameter and trained token, 2 a scored one"
 CACHES = 6  # the continuation is read through the plain cache and five quantised ones
 CHOICE_TOKENS = 64  # a commonsense question with one of its choices, about
 COMMONSENSE = ((1838, 2), (100, 4))  # items and choices of PIQA and of the HellaSwag items, the data in reach
@@ -32,9 +33,9 @@ def steps_of(plan: Plan, model: Model) -> int:
     return model.steps or plan.training.steps
 
 
-def runs_of(arm: Arm, plan: Plan) -> int:
-    """Return how often an arm runs: once a seed, or once when nothing is trained."""
-    return plan.seeds if arm.train else 1
+def arms(plan: Plan, name: str) -> list[Arm]:
+    """Return the arms of a model as they are run."""
+    return arms_of(plan.arms, name, tuned=plan.training.models)
 
 
 def scored_tokens(plan: Plan, arm: Arm, model: Model) -> int:
@@ -45,44 +46,53 @@ def scored_tokens(plan: Plan, arm: Arm, model: Model) -> int:
     tokens = (passes * held.windows + points * held.curve_windows) * held.window_tokens
     if arm.benchmark:
         tokens += sum(min(bench.commonsense_limit, items) * choices for items, choices in COMMONSENSE) * CHOICE_TOKENS
-        tokens += min(bench.longbench_limit, LONGBENCH) * bench.longbench_max_length
+        tokens += (1 + len(bench.longbench_caches)) * min(bench.longbench_limit, LONGBENCH) * bench.longbench_max_length
         tokens += sum(bench.needle_lengths) * len(bench.needle_depths)
         tokens += CACHES * bench.continuation_windows * (bench.continuation_prefix + bench.continuation_tokens)
     return tokens
 
 
-def cpu_minutes(plan: Plan, model: Model) -> float:
+def cpu_minutes(plan: Plan, name: str) -> float:
     """Return the rough CPU-minutes of a model's exact checks and arms without GPUs, over all cores."""
+    model = plan.models[name]
     flops = 2.0 * plan.calibration.sequences * plan.calibration.seq_len
-    for arm in plan.arms:
+    for arm in arms(plan, name):
         run = 6 * training_tokens(plan, model) * arm.train + 2 * scored_tokens(plan, arm, model)
-        flops += run * runs_of(arm, plan)
+        flops += run * len(runs_of(arm, plan.seeds))
     return (flops * model.params_m * 1e6 / CORE_FLOPS + INSPECT_S_PER_M * model.params_m) / 60
 
 
-def gpu_hours(plan: Plan, model: Model, effort: int = 1) -> float:
+def trainings(plan: Plan, name: str) -> int:
+    """Return how often a model is fine-tuned, over arms and seeds."""
+    return sum(len(runs_of(arm, plan.seeds)) for arm in arms(plan, name) if arm.train)
+
+
+def gpu_hours(plan: Plan, name: str, effort: int = 1) -> float:
     """Return the rough GPU-hours of all fine-tuned arms and seeds of a model; the recipe's own are those of effort 1."""
-    return effort * model.gpu_hours * sum(runs_of(arm, plan) for arm in plan.arms if arm.train)
+    return effort * plan.models[name].gpu_hours * trainings(plan, name)
 
 
 def takes(plan: Plan, effort: int) -> list[Takes]:
     """Return the work of each model: its arms, on GPUs by the recipe's own figures, else by operations."""
     paper = "the recipe's gpu_hours of an arm (the paper's hardware and times); evaluation comes on top"
     return [
-        Takes(f"{name}, arms", gpu_hours=gpu_hours(plan, m, effort), rests_on=paper)
+        Takes(f"{name}, arms", gpu_hours=gpu_hours(plan, name, effort), rests_on=paper)
         if m.gpus
-        else Takes(f"{name}, checks and arms", cpu_minutes(plan, m), rests_on="6 operations a parameter and trained token, 2 a scored one")
+        else Takes(
+            f"{name}, checks and arms", cpu_minutes(plan, name), rests_on="6 operations a parameter and trained token, 2 a scored one"
+        )
         for name, m in plan.models.items()
     ]
 
 
 def state_bytes(plan: Plan) -> float:
     """Return the bytes that the arms keep at their fullest, beside sources, text and base models."""
-    converted = sum(arm.benchmark and arm.convert for arm in plan.arms)  # each benchmarked arm's model
-    side_by_side = min(plan.shards, len(plan.arms))
     total = 0.0
-    for model in plan.models.values():
-        total += converted * weight_bytes(model)
+    for name, model in plan.models.items():
+        mine = arms(plan, name)
+        kept = sum(len(runs_of(arm, plan.seeds)) for arm in mine if arm.benchmark and (arm.convert or arm.train))  # the benchmarked models
+        side_by_side = min(plan.shards, len(mine))
+        total += kept * weight_bytes(model)
         arm = model.params_m * 1e6 * WIDTH[plan.training.dtype]
         if steps_of(plan, model) > STATE_EVERY:  # a running arm keeps its weights and Adam's two moments, the next of them beside
             total += side_by_side * 6 * arm
@@ -93,13 +103,15 @@ def state_bytes(plan: Plan) -> float:
 
 def compute(plan: Plan) -> list[str]:
     """Return what a scale computes, as lines."""
-    trained = sum(arm.train for arm in plan.arms)
-    lines = [f"Arms: {len(plan.arms)}, {trained} of them fine-tuned; seeds: {plan.seeds}; shards a model: {plan.shards}", ""]
-    lines += [f"{'Model':<24}{'tokens an arm':>16}{'scored tokens':>16}{'weights':>12}"]
+    lines = [f"Seeds: {plan.seeds}; shards a model: {plan.shards}", ""]
+    lines += [f"{'Model':<24}{'arms':>6}{'fine-tunings':>14}{'tokens of each':>16}{'scored tokens':>16}{'weights':>12}"]
+    total = 0
     for name, m in plan.models.items():
-        scored = sum(scored_tokens(plan, arm, m) * runs_of(arm, plan) for arm in plan.arms)
-        lines.append(f"{name:<24}{training_tokens(plan, m):>16,}{scored:>16,}{size(weight_bytes(m)):>12}")
-    total = sum(training_tokens(plan, m) for m in plan.models.values()) * sum(runs_of(arm, plan) for arm in plan.arms if arm.train)
+        scored = sum(scored_tokens(plan, arm, m) * len(runs_of(arm, plan.seeds)) for arm in arms(plan, name))
+        runs = trainings(plan, name)
+        tokens = training_tokens(plan, m) if runs else 0
+        total += tokens * runs
+        lines.append(f"{name:<24}{len(arms(plan, name)):>6}{runs:>14}{tokens:>16,}{scored:>16,}{size(weight_bytes(m)):>12}")
     return [*lines, "", f"Fine-tuning tokens in all: {total:,}", f"Disk of the arms, in the disk below: up to {size(state_bytes(plan))}"]
 
 

@@ -3,6 +3,8 @@
 arXiv:2502.14837, sections 2.1, 2.2 and 4.2 (the ablations of Tables 3 and 5), with recovered
 fraction and bits per byte in the place of accuracy: at 135M parameters those carry signal.
 
+A row is `trained` where another run would give another score: of a fine-tuned model, or of a basis that was drawn.
+
 Deviations. Every arm of a seed sees the same batches in the same order (paired). A base-FT arm
 fine-tunes the unconverted model alike, so that a shift of data is not counted as conversion loss.
 d_kv labels are those of d_h = 64 and scale with the model's own d_h, so that the kept fraction of
@@ -23,51 +25,38 @@ from transformers import PreTrainedModel
 from galley.artifact import atomic_dir
 from galley.data.corpus import read_split
 from galley.evaluate.likelihood import heldout_windows
-from galley.models.likelihood import Windows, final_states, score_windows
+from galley.models.likelihood import Windows, final_states, item_row, score_windows
 from galley.models.loading import load_model, load_tokenizer
+from galley.papers.mha2mla import audits
 from galley.papers.mha2mla.calibration import load_norms, pair_scores
 from galley.papers.mha2mla.convert import convert_mla
 from galley.papers.mha2mla.fine_tune import Tuning, fine_tune
-from galley.papers.mha2mla.plan import Arm, Plan
+from galley.papers.mha2mla.plan import Arm, Plan, runs_of
 from galley.tables.ledger import Ledger
 from galley.train.distill import distill_attention
 
-LABEL_D_H = 64  # the head size that the recipe's d_kv labels refer to (SmolLM)
+LABEL_D_H = 64  # the head size that the recipe's labels d_kv and r refer to (SmolLM)
 CPU = torch.device("cpu")
 STATES_LIMIT = 2**28  # elements of the original's hidden states that are kept rather than computed again
 
 
-def convert_arm(original: PreTrainedModel, arm: Arm, *, plan: Plan, scores: torch.Tensor) -> PreTrainedModel:
-    """Return the arm's model at step 0; the original itself (a copy) for arms that are not converted."""
+def convert_arm(original: PreTrainedModel, arm: Arm, *, plan: Plan, scores: torch.Tensor, seed: int = 0) -> PreTrainedModel:
+    """Return the arm's model at step 0; the original itself (a copy) for arms that are not converted. `seed` draws what is random."""
     config = original.config
     d_h = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if not arm.convert:
         copy = type(original)(config).to(original.device, original.dtype)
         copy.load_state_dict(original.state_dict())
         return copy
-    r = {"all": d_h // 2, "none": 0}.get(arm.strategy, max(1, round(plan.rope_fraction * d_h)))
+    kept = plan.rope_fraction * d_h if arm.r is None else arm.r * d_h / LABEL_D_H
+    r = {"all": d_h // 2, "none": 0}.get(arm.strategy, max(1, round(kept)))
     strategy = arm.strategy if arm.strategy not in ("all", "none") else "high"
     d_kv = arm.d_kv * d_h // LABEL_D_H if arm.d_kv else None
     svd = "joint" if arm.svd == "random" else arm.svd
     model = convert_mla(original, strategy=strategy, r=r, d_kv=d_kv, svd=svd, scores=scores)
     if arm.svd == "random":
-        _randomise_basis(model)
-    return model
-
-
-def _randomise_basis(model: PreTrainedModel) -> None:
-    """Replace every latent basis by a random orthonormal one: the control that an SVD must beat."""
-    generator = torch.Generator().manual_seed(0)
-    for layer in model.model.layers:
-        attention = layer.self_attn
-        down = attention.kv_down.weight
-        # W ~ up @ down; with a random orthonormal V the best up is W V^T, of which up @ down @ V^T is the seen part.
-        basis = torch.linalg.qr(torch.randn(down.shape[1], down.shape[0], generator=generator))[0].T.to(down.device)
-        seen = down.float() @ basis.T
-        with torch.no_grad():
-            for up in (attention.k_up, attention.v_up):
-                up.weight.copy_((up.weight.float() @ seen).to(up.weight.dtype))
-            down.copy_(basis.to(down.dtype))
+        model = audits.random_basis(model, seed=seed)
+    return getattr(audits, arm.broken)(model) if arm.broken else model
 
 
 @dataclass(frozen=True)
@@ -119,16 +108,16 @@ def adapt_arms(ledger: Ledger, arms: Sequence[Arm], *, base: Path, corpus: Path,
         tuning.config(seed=0)  # a global batch that cannot be met stops here
     bench = Bench(base, norms, device, heldout, tuning, plan)
     data = lru_cache(maxsize=1)(tuning.data)
-    for seed, arm in ((seed, arm) for seed in range(plan.seeds) for arm in arms if arm.train or not seed):
+    for seed, arm in ((seed, arm) for seed in range(plan.seeds) for arm in arms if seed in runs_of(arm, plan.seeds)):
         # What another plan or other code left in its place lacks this file.
-        keep = model_of(arm, ledger.job.out) / f"made_by_{ledger.key}" if arm.benchmark and arm.convert and not seed else None
+        keep = model_of(arm, seed, ledger.job.out) / f"made_by_{ledger.key}" if arm.benchmark and (arm.convert or arm.train) else None
         work = partial(_run_arm, arm, seed, bench=bench, data=data, keep=keep)
         ledger.unit(f"{arm.name}-{seed}", work, method=arm.method, setting=arm.setting("final"), seed=seed, needs=keep)
 
 
-def model_of(arm: Arm, out: Path) -> Path:
-    """Return the folder in which a converted arm's model stays."""
-    return out / "arms" / arm.name
+def model_of(arm: Arm, seed: int, out: Path) -> Path:
+    """Return the folder in which an arm's converted or fine-tuned model stays."""
+    return out / "arms" / f"{arm.name}-{seed}"
 
 
 def _run_arm(
@@ -138,7 +127,7 @@ def _run_arm(
     settings, original, tuning = bench.plan.training, bench.original, bench.tuning
     steps = tuning.steps if arm.train else 0
     scores = pair_scores(load_norms(bench.norms))
-    model = convert_arm(original, arm, plan=bench.plan, scores=scores) if arm.convert or arm.train else original
+    model = convert_arm(original, arm, plan=bench.plan, scores=scores, seed=seed) if arm.convert or arm.train else original
     start = bench.score(model) if arm.convert else bench.scores
     middle: dict[int, pd.DataFrame] = {}
     if steps:
@@ -157,22 +146,36 @@ def _run_arm(
     # The curve's ends are the full scores on the curve's own windows: nothing is scored twice.
     names = set(tuning.curve.names)
     curve = {0: _only(start, names), **middle, steps: _only(final, names)} if steps else {}
-    frames = [start.assign(setting=arm.setting("start")), final.assign(setting=arm.setting("final"))]
+    # A conversion that is not fine-tuned has no end: `final` would read as one.
+    points = {"start": start, **({"final": final} if steps or not arm.convert else {})}
+    frames = [frame.assign(setting=arm.setting(point)) for point, frame in points.items()]
     frames += [frame.assign(setting=arm.setting(f"step={step}")) for step, frame in curve.items()]
     if arm.convert:
+        frames += [_lost(frame, bench.scores).assign(setting=arm.setting(point)) for point, frame in points.items()]
         frames += _recovered({0: start, steps: final}, base=bench.scores, settings=[arm.setting("start"), arm.setting("final")])
         frames += _recovered(curve, base=_only(bench.scores, names), settings=[arm.setting(f"step={step}") for step in curve])
+    if steps:
+        frames.append(_single("training", "trained_tokens", steps * tuning.step_tokens, arm.setting("final")))
     if keep is not None:
         with atomic_dir(keep.parent) as part:
             model.to(original.dtype).save_pretrained(part)
             tuning.tokenizer.save_pretrained(part)
             (part / keep.name).touch()
-    return pd.concat(frames, ignore_index=True), {"tokens": steps * tuning.step_tokens}
+    rows = pd.concat(frames, ignore_index=True)
+    untrained = rows["setting"].isin([arm.setting("start"), arm.setting("step=0")])
+    rows["trained"] = (~untrained & bool(steps)) | (arm.svd == "random")
+    return rows, {"tokens": steps * tuning.step_tokens}
 
 
 def _only(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
     """Return the bits-per-byte rows of the named windows."""
     return frame[frame["item_id"].isin(names) & (frame["metric"] == "bits_per_byte")]
+
+
+def _lost(frame: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
+    """Return how many bits per byte more than the original's each window takes."""
+    ours, theirs = (rows[rows["metric"] == "bits_per_byte"].set_index("item_id") for rows in (frame, base))
+    return ours.assign(score=ours["score"] - theirs["score"], metric="bits_lost").reset_index()
 
 
 def _recovered(points: dict[int, pd.DataFrame], *, base: pd.DataFrame, settings: list[str]) -> list[pd.DataFrame]:
@@ -183,7 +186,8 @@ def _recovered(points: dict[int, pd.DataFrame], *, base: pd.DataFrame, settings:
     if 0 not in points or _value(points[0]) - _value(base) < 1e-3:
         return []
     start, gap = _value(points[0]), _value(points[0]) - _value(base)
-    return [_fraction((start - _value(f)) / gap, setting) for f, setting in zip(points.values(), settings, strict=False)]
+    reached = [(start - _value(point)) / gap for point in points.values()]
+    return [_single("heldout", "recovered_fraction", value, setting) for value, setting in zip(reached, settings, strict=False)]
 
 
 def _value(frame: pd.DataFrame) -> float:
@@ -191,8 +195,5 @@ def _value(frame: pd.DataFrame) -> float:
     return float((rows["score"] * rows["weight"]).sum() / rows["weight"].sum())
 
 
-def _fraction(value: float, setting: str) -> pd.DataFrame:
-    return pd.DataFrame(
-        [{"benchmark": "heldout", "metric": "recovered_fraction", "unit": "fraction", "item_id": "all", "score": value,
-          "weight": 1.0, "status": "ok", "reason": "", "setting": setting}]
-    )  # fmt: skip
+def _single(benchmark: str, metric: str, value: float, setting: str) -> pd.DataFrame:
+    return pd.DataFrame([{**item_row(benchmark, metric, "", "all", value, 1.0), "setting": setting}])

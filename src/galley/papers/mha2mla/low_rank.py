@@ -65,14 +65,12 @@ def truncated(w: torch.Tensor, *, rank: int, balance: str = "balanced") -> tuple
 
 
 def squared_error(w_k_nope: torch.Tensor, w_v: torch.Tensor, *, rank: int, method: str) -> float:
-    """Return ||W_c - approximation||_F^2 / ||W_c||_F^2 from the singular values alone."""
-
-    def tail(w: torch.Tensor, kept: int) -> torch.Tensor:
-        return torch.linalg.svdvals(w.double())[kept:].square().sum()
-
-    w_c = torch.cat([w_k_nope, w_v])
-    lost = tail(w_c, rank) if method == "joint" else tail(w_k_nope, rank // 2) + tail(w_v, rank // 2)
-    return float(lost / w_c.double().square().sum())
+    """Return ||W_c - approximation||_F^2 / ||W_c||_F^2 of the factors as they are made."""
+    w_k, w_v = w_k_nope.double(), w_v.double()
+    parts = factor(w_k, w_v, rank=rank, method=method)
+    down_k, down_v = (parts.down, parts.down) if method == "joint" else parts.down.chunk(2)
+    lost = (w_k - parts.up_k @ down_k).square().sum() + (w_v - parts.up_v @ down_v).square().sum()
+    return float(lost / (w_k.square().sum() + w_v.square().sum()))
 
 
 def joint_minus_split_errors(model: PreTrainedModel, *, rope_fraction: float, d_kv_fraction: float) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ Source: ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -17,6 +18,9 @@ from galley.recipe import Name, Strict, TimesEffort, fewer
 
 BENCHMARKS = ("piqa_valid", "hellaswag_fixture", "longbench_config", "longbench_multi_news")
 HUB_BENCHMARKS = ("hub_mmlu", "hub_arc", "hub_openbookqa", "hub_hellaswag", "hub_winogrande", "hub_longbench")  # whole tasks
+
+
+Quantiser = Literal["hqq-int4", "hqq-int2", "quanto-int4", "quanto-int2"]  # Table 2's
 
 
 class Arm(Strict):
@@ -30,6 +34,13 @@ class Arm(Strict):
     svd: Literal["joint", "split", "random"] = Field(
         default="joint", description="random: a control, an orthonormal basis that knows nothing of the weights"
     )
+    r: int | None = Field(
+        default=None, ge=1, description="rotary pairs a head keeps, at d_h=64, scaled alike; default: what rope_fraction says"
+    )
+    broken: Literal["queries_of_another_head", "swapped_halves"] | None = Field(
+        default=None, description="a control: queries at another head's place, or keys that read the values' half of a split latent"
+    )
+    models: list[str] = Field(default_factory=list, description="the models that have it; default: all of the scale")
     convert: bool = Field(default=True, description="false: the original model, for the base-FT arm")
     train: bool = True
     benchmark: bool = Field(default=False, description="its model also runs the benchmarks")
@@ -38,16 +49,23 @@ class Arm(Strict):
     def _has_a_latent(self) -> Arm:
         if self.svd != "joint" and self.d_kv is None:
             raise ValueError(f"svd is {self.svd!r}, and without d_kv there is no latent to make by it; give d_kv, or leave svd out")
+        if self.r is not None and self.strategy in ("all", "none"):
+            raise ValueError(f"r is {self.r}, but strategy {self.strategy} says how many pairs are kept; leave r out")
+        if self.broken == "swapped_halves" and self.svd != "split":
+            raise ValueError(f"svd is {self.svd!r}, whose latent has no halves to swap; give svd: split, or leave broken out")
+        if (self.broken or self.svd == "random") and not self.method.startswith("control:"):
+            raise ValueError(f"method is {self.method!r}, and its conversion is a broken one; call it control:{self.method}")
         return self
 
     @property
     def name(self) -> str:
         """Return the arm's name in paths, unique in a plan."""
-        return f"{self.method}-{self.d_kv or 0}"
+        return f"{self.method}-{self.d_kv or 0}" + (f"-r{self.r}" if self.r else "")
 
     def setting(self, point: str) -> str:
         """Return the table's setting for a point of the run such as start, step=20 or final."""
-        return f"d_kv={self.d_kv},{point}" if self.d_kv else point
+        r, d_kv = f"r={self.r}" if self.r else "", f"d_kv={self.d_kv}" if self.d_kv else ""
+        return ",".join(part for part in (r, d_kv, point) if part)
 
 
 class Calibration(Strict):
@@ -69,6 +87,9 @@ class Training(Strict):
     weight_decay: float = Field(ge=0)
     dtype: Literal["float32", "bfloat16", "autocast"]
     trainable: Literal["all", "attention"] = "all"
+    models: list[str] = Field(
+        default_factory=list, description="the models whose arms are fine-tuned; the others' are scored as converted. Default: all"
+    )
     distill_steps: int = Field(default=0, ge=0, description="layer-wise distillation steps before the fine-tuning (ours)")
     eval_every: int = Field(gt=0, description="steps between held-out scores")
 
@@ -103,6 +124,7 @@ class Benchmarks(Strict):
     longbench_max_new_tokens: int | None = Field(
         default=None, gt=0, description="cap on the official answer length; None keeps the official one"
     )
+    longbench_caches: list[Quantiser] = Field(default_factory=list, description="quantised caches that LongBench is read through, too")
     needle_lengths: list[Annotated[int, Field(gt=0)]]
     needle_depths: list[Annotated[float, Field(ge=0, le=1)]]
     continuation_windows: TimesEffort = Field(gt=0)
@@ -129,8 +151,31 @@ class Plan(Base):
 
     @model_validator(mode="after")
     def _unique(self) -> Plan:
-        names = [(arm.method, arm.d_kv) for arm in self.arms]
+        names = [arm.name for arm in self.arms]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise ValueError(f"arms: {sorted(map(str, twice))} appear twice; give each arm its own method or d_kv")
+            raise ValueError(f"arms: {', '.join(sorted(twice))} appear twice; give each arm its own method, d_kv or r")
         return self
+
+    @model_validator(mode="after")
+    def _known_models(self) -> Plan:
+        for where, names in (("training", self.training.models), *((f"arm {arm.name}", arm.models) for arm in self.arms)):
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(f"{where}: models has {name!r}; this scale's models: {', '.join(self.models)}")
+        return self
+
+
+def arms_of(arms: Sequence[Arm], model: str, *, tuned: Sequence[str]) -> list[Arm]:
+    """Return a model's arms as they are run there: fine-tuned where the plan fine-tunes that model (`tuned`; empty: every one)."""
+    mine = [arm for arm in arms if not arm.models or model in arm.models]
+    if not tuned or model in tuned:
+        return mine
+    # What should have been repaired and is not has nothing to show on benchmarks, and a base model that is not tuned is the original.
+    off = [arm for arm in mine if arm.convert or not arm.train]
+    return [arm.model_copy(update={"train": False, "benchmark": arm.benchmark and not arm.train}) for arm in off]
+
+
+def runs_of(arm: Arm, seeds: int) -> range:
+    """Return the seeds that an arm is run with: one where nothing is trained or drawn."""
+    return range(seeds if arm.train or arm.svd == "random" else 1)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from galley.papers.unitcoder import prompts
 from galley.sandbox.types import Limits
+from galley.stats import derangement
+from galley.synthesize.edits import mutants
 from galley.synthesize.executor import Executor
 from galley.synthesize.repair import Failure, search
 from galley.synthesize.suites import doctests, suite
@@ -125,6 +128,39 @@ class SearchDebugger:
         """Return the best edits of each program."""
         found = search(failures, n=n, tries=self.tries, run=self.run, limits=self.limits)
         return [[Reply(edit.code, how=edit.kind) for edit in mine] for mine in found]
+
+
+class BlindDebugger:
+    """Edits of the failing program drawn by the seed, whatever its tests say: what trying as many edits without guidance gives."""
+
+    name = "blind"
+
+    def __init__(self, *, seed: int) -> None:
+        self.seed = seed
+
+    def propose(self, failures: Sequence[Failure], *, n: int, number: int, said: Sequence[str]) -> list[list[Reply]]:
+        """Return n single edits of each program in a random order; in each round others, of the program that it then is."""
+        replies = []
+        for failure in failures:
+            drawn = mutants(failure.code, entry_point=failure.entry_point, limit=n, seed=self.seed + number)
+            random.Random(f"{self.seed} {number} {failure.id}").shuffle(drawn)
+            replies.append([Reply(edit.code, how=f"blind {edit.kind}") for edit in drawn])
+        return replies
+
+
+class MisledDebugger:
+    """A broken control: the debugger within is shown another program's tests and failure in the place of each one's own."""
+
+    def __init__(self, inner: Debugger, *, seed: int) -> None:
+        self.inner, self.seed, self.name = inner, seed, f"control:misled {inner.name}"
+
+    def propose(self, failures: Sequence[Failure], *, n: int, number: int, said: Sequence[str]) -> list[list[Reply]]:
+        """Return what the debugger within proposes for each program by the tests and the outcome of another."""
+        if len(failures) < 2:
+            return [[] for _ in failures]
+        other = derangement(len(failures), seed=self.seed)
+        mixed = [replace(f, tests=failures[j].tests, outcome=failures[j].outcome) for f, j in zip(failures, other, strict=True)]
+        return self.inner.propose(mixed, n=n, number=number, said=[said[j] for j in other])
 
 
 class GivenPrograms:

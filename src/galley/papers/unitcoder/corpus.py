@@ -1,8 +1,8 @@
 """Stage 1: functions of the corpus through both filters, without copies and without the benchmarks; what is dropped is counted (E5).
 
 arXiv:2502.11460, section 2.1, and the released filter. The corpus is unknown; here it is the standard library, at larger scales the
-algorithms wheel too. Deviations: copies are dropped by syntax tree; functions that share ten words or a syntax tree with HumanEval, MBPP or
-BigCodeBench are dropped and counted (the paper's own decontamination is not stated).
+algorithms wheel and files of the hub too. Deviations: copies are dropped by syntax tree; functions that share ten words or a syntax tree
+with HumanEval, MBPP or BigCodeBench are dropped and counted (the paper's own decontamination is not stated).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sysconfig
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from galley.artifact import atomic_path
 from galley.data.code_benchmarks import read_bigcodebench, read_humaneval_plus, read_mbpp
 from galley.data.decontaminate import build_index, clean
 from galley.data.fetched import present
-from galley.data.functions import SKIP, Function, dedupe
+from galley.data.functions import SKIP, Function, dedupe, hub_rows
 from galley.data.syntax import ast_key, parse
 from galley.papers.unitcoder.package_filter import AUDITS, filter_file, program, unresolved
 from galley.papers.unitcoder.packages import AUTHORS, CONTROL, bigcodebench_roots
@@ -63,7 +64,7 @@ def make_corpus(job: Job, *, sources: Path) -> None:
 
 
 def corpus_files(sources: Path, plan: Plan) -> Iterator[File]:
-    """Yield the corpus's files: an even choice of the standard library's, and the wheel's where the plan takes it and it is there."""
+    """Yield the corpus's files: an even choice of the standard library's, the wheel's where it is there, and the hub's."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     paths = [p for p in sorted(folder.rglob("*.py")) if not SKIP.intersection(p.relative_to(folder).parts)]
     wanted = plan.source_corpus.stdlib_files or len(paths)
@@ -76,6 +77,9 @@ def corpus_files(sources: Path, plan: Plan) -> Iterator[File]:
             for name in sorted(n for n in archive.namelist() if n.endswith(".py") and not SKIP.intersection(n.split("/"))):
                 parts = name.split("/")
                 yield File(name, parts[0], ".".join(parts[:-1]), archive.read(name).decode("utf-8", errors="replace"))
+    if (hub := plan.source_corpus.hub) is not None:
+        for row in islice(hub_rows(hub.repo, revision=hub.revision, data_dir=hub.data_dir), hub.files):
+            yield File(f"{hub.repo}/{row[hub.id_field]}", hub.repo, "", row[hub.field])
 
 
 def filter_rows(name: str, kept: Sequence[Function], counts: Counter[str], *, allowed: Sequence[str], audits: Sequence[str]) -> Rows:
@@ -91,7 +95,7 @@ def filter_rows(name: str, kept: Sequence[Function], counts: Counter[str], *, al
         count(name, "filter", "input", counts["input"]),
         count(name, "filter", "unparsable_files", counts["unparsable"]),
         count(name, "filter", "unaccounted", abs(lost)),
-        count(f"control:{name}:kept_uncounted", "filter", "unaccounted", abs(lost + reasons.get("kept", 0))),
+        count(f"silent:{name}", "filter", "unaccounted", abs(lost + reasons.get("dropped_file", 0))),  # as released: a file goes unsaid
         count(name, "filter", "ids_twice", len(kept) - len({f.id for f in kept})),
         count(name, "filter", "imports_twice", sum(len(set(f.imports)) < len(f.imports) for f in kept)),
         count(name, "filter", "unbound_names", sum(bool(unresolved(program(f))) for f in kept)),

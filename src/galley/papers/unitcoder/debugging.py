@@ -2,10 +2,12 @@
 
 arXiv:2502.11460, section 2.2, debugs with a language model. Here the programs are real (CodeLlama, GPT-3.5 and StarCoder on MBPP's test
 split, from LLMDebugger, arXiv:2402.16906), the shown test is the one assert that those models were shown, and the debugger is the search
-repairer, or, beside it, more real programs for the same task (the other models'). Hidden: the remaining asserts, and MBPP+'s inputs where
-MBPP+ has the task.
+repairer. Beside it: as many edits drawn blindly (`blind`), and more real programs for the same task, the other models' (`drawn`). Hidden:
+the remaining asserts, and MBPP+'s inputs where MBPP+ has the task.
 
-Controls: another task's assert under this function's name (D4); no rounds.
+Controls: a search that is shown another program's failure (`control:misled`), hidden verdicts handed to other programs
+(`control:mixed_up`); another task's asserts under this function's name (D4), and the same with that task's own program in them, which
+the released rule passes without a call of what is tested, as in the released demo (A3).
 """
 
 from __future__ import annotations
@@ -18,10 +20,19 @@ from pathlib import Path
 from galley.data.code_benchmarks import read_mbpp, read_mbpp_plus
 from galley.data.fetched import present
 from galley.data.published_programs import read_llmdebugger
-from galley.papers.unitcoder.agents import Debugger, GivenPrograms, GivenTests, Item, PrintRefiner, SearchDebugger
+from galley.papers.unitcoder.agents import (
+    BlindDebugger,
+    Debugger,
+    GivenPrograms,
+    GivenTests,
+    Item,
+    MisledDebugger,
+    PrintRefiner,
+    SearchDebugger,
+)
 from galley.papers.unitcoder.pipeline import Row, Settings, faults, kept_code, synthesize
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import limits_of, ratio_rows
+from galley.papers.unitcoder.report import limits_of, mixed_up, ratio_rows
 from galley.papers.unitcoder.synthesis import settings_of
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Program, UnitTests
@@ -35,14 +46,16 @@ from galley.tables.items import Rows, absent, count, fraction, unreached
 from galley.tables.ledger import leave
 
 BENCHMARK = "MBPP"
+MISLED = 60  # failing programs of the misled search, about
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A task: the shown test, the hidden ones, and MBPP+'s inputs with the reference's answers where it has them."""
+    """A task: its program, the shown test, the hidden ones, and MBPP+'s inputs with the reference's answers where it has them."""
 
     id: str
     entry_point: str
+    reference: str
     shown: str
     hidden: tuple[str, ...]
     plus: Task | None
@@ -56,7 +69,7 @@ def run_debugging(job: Job, *, sources: Path, workers: int) -> None:
         reason = unreached(missing[0])
         rows: Rows = [absent(m, BENCHMARK, "yield", reason, setting=f"round={r}") for m in ("search", "drawn") for r in range(4)]
         rows += [absent("search", BENCHMARK, "precision", reason, setting=s) for s in ("first_pass", "debugged")]
-        rows += [absent(m, BENCHMARK, "total_yield", reason) for m in ("permuted", "own_tests")]
+        rows += [absent(m, BENCHMARK, "yield", reason) for m in ("permuted", "own_tests")]
         leave(job, rows, backend="none")
         return
     with Sandbox(workers=workers, limits=limits_of(plan)) as sandbox:
@@ -79,7 +92,10 @@ def run_debugging(job: Job, *, sources: Path, workers: int) -> None:
                 rows=job.state / f"{name}.jsonl",
             )
             rows.append(count(name, BENCHMARK, "broken_invariants", len(faults(made, n_input=len(items), settings=settings))))
-            rows += debug_rows(made, problems, name=name, rounds=settings.rounds, run=plain)
+            rows += debug_rows(made, problems, name=name, rounds=settings.rounds, run=plain, seed=plan.data_seed)
+            if name == "search":
+                failing = [item for item, row in zip(items, made, strict=True) if row["provenance"] != "first_pass"]
+                rows += guidance_rows(failing, problems, search=debugger, plan=plan, run=run)
         rows += permuted_rows(items, problems, run=plain, settings=settings, seed=plan.data_seed)
     leave(job, rows, backend=plain.isolation)
 
@@ -104,7 +120,7 @@ def real_programs(sources: Path, *, plan: Plan, run: Executor) -> tuple[dict[str
         shown = comparison(row["given_tests"][0])
         hidden = tuple(t for a in mbpp[name].asserts if (t := comparison(a)) and t != shown)
         if shown and hidden and not mbpp[name].setup:
-            problems[name] = Problem(name, row["entry_point"], shown, hidden, oracles.get(name))
+            problems[name] = Problem(name, row["entry_point"], mbpp[name].reference, shown, hidden, oracles.get(name))
     items, drawn = [], {}
     for model, rows in by_model.items():
         for name, problem in problems.items():
@@ -113,11 +129,16 @@ def real_programs(sources: Path, *, plan: Plan, run: Executor) -> tuple[dict[str
     return problems, items, drawn
 
 
+def shown_asserts(items: Sequence[Item], problems: Mapping[str, Problem]) -> GivenTests:
+    """Return the one assert that each program's task shows, as its tests."""
+    return GivenTests("shown_assert", {item.id: [problems[task_of(item.id)].shown] for item in items})
+
+
 def through(
     items: Sequence[Item], problems: Mapping[str, Problem], *, debugger: Debugger, run: Executor, settings: Settings, batch: int, rows: Path
 ) -> list[Row]:
     """Return the pipeline's rows of the items; a killed run goes on where it was."""
-    writer = GivenTests("shown_assert", {item.id: [problems[task_of(item.id)].shown] for item in items})
+    writer = shown_asserts(items, problems)
 
     def work(chunk: list[Item]) -> list[Row]:
         return synthesize(chunk, writer=writer, debugger=debugger, refiner=PrintRefiner(), run=run, settings=settings)
@@ -126,7 +147,24 @@ def through(
     return list(read_rows(rows))
 
 
-def debug_rows(rows: Sequence[Row], problems: Mapping[str, Problem], *, name: str, rounds: int, run: Executor) -> Rows:
+def guidance_rows(failing: Sequence[Item], problems: Mapping[str, Problem], *, search: Debugger, plan: Plan, run: Executor) -> Rows:
+    """Return the yield of failing programs when edits are drawn blindly, as many as the search tries; the search misled as the control."""
+    settings = settings_of(plan)
+    as_many = replace(settings, proposals=max(settings.proposals, plan.pipeline.tries))
+    writer = shown_asserts(failing, problems)
+    rows: Rows = []
+    for method, debugger, mine, knobs in (
+        ("blind:failing", BlindDebugger(seed=plan.data_seed), failing, as_many),
+        ("control:misled:failing", MisledDebugger(search, seed=plan.data_seed), failing[:: max(1, len(failing) // MISLED)], settings),
+    ):
+        for at in range(0, len(mine), plan.pipeline.batch):
+            made = synthesize(mine[at : at + plan.pipeline.batch], writer=writer, debugger=debugger, refiner=None, run=run, settings=knobs)
+            rows += [fraction(method, BENCHMARK, "yield", row["status"] == "passed", setting=f"round={settings.rounds}", item_id=row["id"])
+                     for row in made]  # fmt: skip
+    return rows
+
+
+def debug_rows(rows: Sequence[Row], problems: Mapping[str, Problem], *, name: str, rounds: int, run: Executor, seed: int) -> Rows:
     """Return yield by round, of all programs and of those that failed at first, and precision by provenance and by round."""
     kept = [row for row in rows if row["status"] == "passed"]
     right = dict(zip([row["id"] for row in kept], hidden_verdicts(kept, problems, run=run), strict=True))
@@ -136,13 +174,15 @@ def debug_rows(rows: Sequence[Row], problems: Mapping[str, Problem], *, name: st
             done = row["status"] == "passed" and len(row["rounds"]) <= number
             methods = [name] if row["provenance"] == "first_pass" else [name, f"{name}:failing"]
             made += [fraction(m, BENCHMARK, "yield", done, setting=f"round={number}", item_id=row["id"]) for m in methods]
+    judges = {name: right, f"control:mixed_up:{name}": mixed_up(right, seed=seed)}
     groups = {"all": kept, "first_pass": [r for r in kept if r["provenance"] == "first_pass"],
               "debugged": [r for r in kept if r["provenance"] == "debugged"],
               **{f"round={n}": [r for r in kept if len(r["rounds"]) == n] for n in range(1, rounds + 1)}}  # fmt: skip
     for group, mine in groups.items():
-        hits = {p: float(sum(right[row["id"]] for row in mine if task_of(row["id"]) == p)) for p in problems}
         counts = {p: float(sum(task_of(row["id"]) == p for row in mine)) for p in problems}
-        made += ratio_rows(hits, counts, method=name, benchmark=BENCHMARK, metric="precision", setting=group)
+        for method, verdicts in judges.items():
+            hits = {p: float(sum(verdicts[row["id"]] for row in mine if task_of(row["id"]) == p)) for p in problems}
+            made += ratio_rows(hits, counts, method=method, benchmark=BENCHMARK, metric="precision", setting=group)
         made.append(count(name, BENCHMARK, "kept", len(mine), setting=group))
     return made
 
@@ -160,7 +200,10 @@ def hidden_verdicts(rows: Sequence[Row], problems: Mapping[str, Problem], *, run
 
 
 def permuted_rows(items: Sequence[Item], problems: Mapping[str, Problem], *, run: Executor, settings: Settings, seed: int) -> Rows:
-    """D4: yield without rounds under another task's assert, called by this function's name, and under the own one."""
+    """D4: yield without rounds under another task's asserts, under these with that task's program in them, and under the own.
+
+    The first call this function's name; the second need not call it, and the released rule does not ask for it.
+    """
     order = sorted(problems, key=lambda name: random.Random(f"{seed} {name}").random())
     other = {name: problems[order[(i + 1) % len(order)]] for i, name in enumerate(order)}
     tests = {}
@@ -169,10 +212,19 @@ def permuted_rows(items: Sequence[Item], problems: Mapping[str, Problem], *, run
         tests[item.id] = [renamed(t, strange.entry_point, item.entry_point) for t in (strange.shown, *strange.hidden)]
     own = {item.id: [problems[task_of(item.id)].shown, *problems[task_of(item.id)].hidden] for item in items}
     made: Rows = []
-    for method, mine in (("permuted", tests), ("own_tests", own)):
+    copied = {}
+    for item in items:
+        strange = other[task_of(item.id)]
+        copied[item.id] = [f"{strange.reference}\n{t}" for t in (strange.shown, *strange.hidden)]
+    released = frozenset({"vacuous_pass"})
+    for method, mine, audits in (
+        ("permuted", tests, frozenset()),
+        ("own_tests", own, frozenset()),
+        ("released:own_copy", copied, released),
+    ):
         rows = synthesize(items, writer=GivenTests(method, mine), debugger=GivenPrograms("none", {}), refiner=None, run=run,
-                          settings=replace(settings, rounds=0))  # fmt: skip
-        made.append(fraction(method, BENCHMARK, "total_yield", sum(r["status"] == "passed" for r in rows) / len(rows)))
+                          settings=replace(settings, rounds=0, audits=audits))  # fmt: skip
+        made += [fraction(method, BENCHMARK, "yield", row["status"] == "passed", item_id=row["id"]) for row in rows]
     return made
 
 

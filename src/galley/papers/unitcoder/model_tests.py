@@ -4,7 +4,9 @@ arXiv:2502.11460 has a language model write the tests. Here both sides are real:
 (CodeT, arXiv:2207.10397). Of a task's suites the most frequent asserts that call the function are its tests; a solution is kept if it
 passes k of them drawn at random, and judged by HumanEval+. All solutions of a task see the same draws.
 
-Controls: keeping as many at random; another task's tests under this function's name (D4); tests recorded from the reference.
+Beside it: keeping as many at random (`random`: its precision is that of all solutions, its coverage is exact); tests recorded from the
+reference. Controls: a runner that mixes up its programs (`control:mixed_up`); another task's tests under this function's name (D4), and
+the same without their assertions.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from galley.artifact import atomic_path
 from galley.data.code_benchmarks import PlusTask, read_humaneval_plus
 from galley.data.fetched import present
 from galley.data.published_programs import read_codet
 from galley.papers.unitcoder.mutation import OWN_ORACLE
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import limits_of, ratio_rows
+from galley.papers.unitcoder.report import limits_of, ratio_rows, unasserted
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program, UnitTests
 from galley.stage import Job
+from galley.stats import derangement
 from galley.synthesize.executor import Executor
 from galley.synthesize.oracles import Task, answered, passes
 from galley.synthesize.suites import calls, comparison, number_of, recorded, renamed, suite
@@ -41,7 +46,10 @@ STOPS = re.compile(r"\n(?:class|def|#|if|print|assert|@|\"\"\"|''')")  # a compl
 
 @dataclass(frozen=True)
 class Solved:
-    """A task with its solutions, its asserts and what was seen: right by the oracle, and passes[solution][assert]."""
+    """A task with its solutions, its asserts and what was seen: right by the oracle, and passes[solution][assert].
+
+    Of the reference: which of the model's asserts it passes, which of another task's, and which of those recorded from itself.
+    """
 
     task: Task
     asserts: tuple[str, ...]
@@ -50,6 +58,9 @@ class Solved:
     reference: tuple[bool, ...]
     permuted: tuple[tuple[bool, ...], ...]
     recorded: tuple[tuple[bool, ...], ...]
+    called: tuple[tuple[bool, ...], ...]
+    strange: tuple[bool, ...]
+    own: tuple[bool, ...]
 
 
 def run_model_tests(job: Job, *, sources: Path, workers: int) -> None:
@@ -59,7 +70,7 @@ def run_model_tests(job: Job, *, sources: Path, workers: int) -> None:
     if missing:
         rows: Rows = [absent("model_tests", BENCHMARK, metric, unreached(missing[0]), model=MODEL, setting=f"k={k}")
                       for metric in ("precision", "coverage") for k in DRAWS]  # fmt: skip
-        rows += [absent(m, BENCHMARK, "total_yield", unreached(missing[0]), model=MODEL) for m in ("permuted_asserts", "own_asserts")]
+        rows += [absent(m, BENCHMARK, "yield", unreached(missing[0]), model=MODEL) for m in ("permuted_asserts", "reference_asserts")]
         with atomic_path(out / "programs.jsonl") as part:
             part.write_text("")
         leave(job, rows, backend="none")
@@ -105,6 +116,9 @@ def score(
                 passed_asserts([task.code], asserts[task.id], task.entry_point, run=run, limits=limits)[0],
                 passed_asserts(codes, strange, task.entry_point, run=run, limits=limits),
                 passed_asserts(codes, truths, task.entry_point, run=run, limits=limits),
+                passed_asserts(codes, unasserted(strange), task.entry_point, run=run, limits=limits),
+                passed_asserts([task.code], strange, task.entry_point, run=run, limits=limits)[0],
+                passed_asserts([task.code], truths, task.entry_point, run=run, limits=limits)[0],
             )
         )
         programs[task.id] = codes
@@ -146,49 +160,66 @@ def passed_asserts(
 def report(solved: Sequence[Solved], *, plan: Plan) -> Rows:
     """Return precision and coverage by the number of asserts, for the model's asserts and the controls, and how many asserts are right."""
     rows: Rows = [
-        *ratio_rows(
-            {s.task.id: float(sum(s.reference)) for s in solved}, {s.task.id: float(len(s.reference)) for s in solved},
-            model=MODEL, method="model_tests", benchmark=BENCHMARK, metric="right_asserts",
-        ),
         count("model_tests", BENCHMARK, "solutions", sum(len(s.right) for s in solved), model=MODEL),
         count("model_tests", BENCHMARK, "tasks", len(solved), model=MODEL),
-        *(fraction("reference", BENCHMARK, "right_asserts", 1.0, model=MODEL, item_id=s.task.id) for s in solved),
-    ]  # fmt: skip
-    for method, chosen in (("model_tests", "passes"), ("reference_tests", "recorded")):
+    ]
+    for method, which in (("model_tests", "reference"), ("reference", "own"), ("control:other_task", "strange")):
+        hits, counts = ({s.task.id: float(measure(getattr(s, which))) for s in solved} for measure in (sum, len))
+        rows += ratio_rows(hits, counts, model=MODEL, method=method, benchmark=BENCHMARK, metric="right_asserts")
+    for method, which in (("model_tests", "passes"), ("reference_tests", "recorded")):
         for k in DRAWS:
-            rows += draw_rows(solved, chosen=chosen, k=k, draws=plan.model_tests.draws, seed=plan.data_seed, method=method)
-    for method, chosen in (("permuted_asserts", "permuted"), ("own_asserts", "passes"), ("reference_asserts", "recorded")):
-        kept = sum(all(v) for s in solved for v in getattr(s, chosen) if v)
-        rows.append(fraction(method, BENCHMARK, "total_yield", kept / sum(len(s.right) for s in solved), model=MODEL))
+            rows += draw_rows(solved, chosen=which, k=k, draws=plan.model_tests.draws, seed=plan.data_seed, method=method)
+    for method, which in (
+        ("permuted_asserts", "permuted"), ("own_asserts", "passes"), ("reference_asserts", "recorded"), ("control:calls_only", "called"),
+    ):  # fmt: skip
+        for s in solved:
+            kept = sum(bool(v) and all(v) for v in getattr(s, which)) / len(s.right)
+            rows.append(fraction(method, BENCHMARK, "yield", kept, model=MODEL, item_id=s.task.id, weight=len(s.right)))
     return rows
 
 
 def draw_rows(solved: Sequence[Solved], *, chosen: str, k: int, draws: int, seed: int, method: str) -> Rows:
-    """Return precision, its control (as many kept at random) and coverage for k asserts drawn `draws` times a task."""
-    hits, kept, base, covered = {}, {}, {}, {}
-    for s in solved:
-        vectors = getattr(s, chosen)
-        rng = random.Random(f"{seed} {k} {s.task.id}")
-        hits[s.task.id] = kept[s.task.id] = covered[s.task.id] = 0.0
-        for _ in range(draws):
-            drawn = rng.sample(range(len(vectors[0])), min(k, len(vectors[0])))
-            passing = [all(v[i] for i in drawn) for v in vectors]
-            kept[s.task.id] += sum(passing) / draws
-            hits[s.task.id] += sum(p and r for p, r in zip(passing, s.right, strict=True)) / draws
-            covered[s.task.id] += any(passing) / draws
-        base[s.task.id] = float(sum(s.right))
-    share = sum(kept.values()) / sum(len(s.right) for s in solved)
-    common: dict[str, Any] = {"model": MODEL, "benchmark": BENCHMARK, "setting": f"k={k}"}
+    """Return precision and coverage for k asserts, drawn `draws` times a task.
+
+    Beside the model's asserts: keeping as many at random, and a runner that mixes up its programs.
+    """
+    drawn = np.concatenate([drawn_passes(getattr(s, chosen), k=k, draws=draws, rng=random.Random(f"{seed} {k} {s.task.id}"))
+                            for s in solved], axis=1)  # fmt: skip
+    share = float(drawn.mean())
     rows = [
-        *ratio_rows(hits, kept, method=method, metric="precision", **common),
+        *kept_rows(solved, drawn, method=method, k=k),
         fraction(method, BENCHMARK, "kept_share", share, model=MODEL, setting=f"k={k}"),
-        *(fraction(method, metric="coverage", value=c, item_id=i, **common) for i, c in covered.items()),
     ]
     if method == "model_tests":
-        total = {s.task.id: float(len(s.right)) for s in solved}
-        rows += ratio_rows(base, total, method="control:random", metric="precision", **common)
-        rows += [fraction("control:random", metric="coverage", value=1.0, item_id=s.task.id, **common) for s in solved]
+        if drawn.shape[1] > 1:
+            rows += kept_rows(solved, drawn[:, derangement(drawn.shape[1], seed=seed)], method="control:mixed_up", k=k)
+        some = [1 - (1 - share) ** len(s.right) for s in solved]
+        rows += [fraction("random", BENCHMARK, "coverage", c, model=MODEL, setting=f"k={k}", item_id=s.task.id)
+                 for s, c in zip(solved, some, strict=True)]  # fmt: skip
     return rows
+
+
+def drawn_passes(passes_of: Sequence[Sequence[bool]], *, k: int, draws: int, rng: random.Random) -> np.ndarray:
+    """Return (draws, solutions) whether a solution passes all of k asserts; every solution sees the same draws."""
+    seen = np.asarray(passes_of, bool)
+    n = seen.shape[1]
+    return np.stack([seen[:, rng.sample(range(n), min(k, n))].all(axis=1) for _ in range(draws)])
+
+
+def kept_rows(solved: Sequence[Solved], drawn: np.ndarray, *, method: str, k: int) -> Rows:
+    """Return precision and coverage of what a filter keeps: drawn is (draws, all tasks' solutions in order)."""
+    hits, kept, covered, at = {}, {}, {}, 0
+    for s in solved:
+        mine = drawn[:, at : at + len(s.right)]
+        at += len(s.right)
+        kept[s.task.id] = float(mine.sum(axis=1).mean())
+        hits[s.task.id] = float((mine & np.asarray(s.right, bool)).sum(axis=1).mean())
+        covered[s.task.id] = float(mine.any(axis=1).mean())
+    common: dict[str, Any] = {"model": MODEL, "benchmark": BENCHMARK, "setting": f"k={k}", "method": method}
+    return [
+        *ratio_rows(hits, kept, metric="precision", **common),
+        *(fraction(metric="coverage", value=c, item_id=i, **common) for i, c in covered.items()),
+    ]
 
 
 def _oracle(task: PlusTask, inputs: int) -> Task:

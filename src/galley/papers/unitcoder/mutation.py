@@ -1,11 +1,13 @@
-"""D1: tests raise quality. Mutants of correct programs are kept if they pass k random tests, and judged by all tests.
+"""D1: tests raise quality. Mutants of correct programs are kept if they pass k random tests, and judged by other inputs.
 
 arXiv:2502.11460 keeps programs that pass their unit tests; how much that says depends on how many tests there are. Each mutant runs once
-on all inputs of its task; the chance that it passes k of them is exact (hypergeometric), so no draw adds noise. precision(k) = correct
-kept / kept, pooled over tasks. Equivalent mutants count as correct, since no test can tell them.
+on all inputs of its task. Half of these, drawn by the seed, are the tests: the chance that it passes k of them is exact (hypergeometric),
+so no draw adds noise. The other half judges it, so nothing is right because it was tested. precision(k) = right kept / kept, pooled over
+tasks. Equivalent mutants are right, since no test can tell them.
 
 Tasks: functions of the corpus with inputs that they answer, and HumanEval+ with its own inputs.
-Controls: keeping as many at random (`random`), and tests of another task under this function's name (`permuted`, D4).
+Controls: a runner that says of each mutant what it saw of another (`control:mixed_up`); tests of another task under this function's
+name (`permuted`, D4), and the same without their assertions (`control:calls_only`).
 """
 
 from __future__ import annotations
@@ -14,12 +16,11 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from galley.data.code_benchmarks import read_humaneval_plus
 from galley.data.fetched import present
 from galley.papers.unitcoder.plan import Plan
-from galley.papers.unitcoder.report import limits_of, ratio_rows
+from galley.papers.unitcoder.report import limits_of, mixed_up, ratio_rows
 from galley.papers.unitcoder.synthesis import corpus_tasks
 from galley.sandbox.pool import Sandbox
 from galley.sandbox.types import Calls, Limits, Program
@@ -59,7 +60,7 @@ def run_mutants(job: Job, *, functions: Path, sources: Path, workers: int) -> No
                 count("mutants", name, "tasks", len(tasks)),
                 count("mutants", name, "programs", len(programs)),
                 count("mutants", name, "inputs", sum(len(t.inputs) for t in tasks)),
-                *curve_rows(vectors, name=name),
+                *curve_rows(vectors, name=name, seed=plan.data_seed),
                 *permuted_rows(tasks, programs, vectors, name=name, run=run, limits=limits, seed=plan.data_seed),
             ]
     leave(job, rows, backend=run.isolation)
@@ -98,30 +99,31 @@ def pass_vectors(
     return found
 
 
-def curve_rows(vectors: Mapping[tuple[str, str], Sequence[bool]], *, name: str) -> Rows:
-    """Return precision and the share kept by the number of tests, of the filter and of keeping as many at random."""
+def curve_rows(vectors: Mapping[tuple[str, str], Sequence[bool]], *, name: str, seed: int) -> Rows:
+    """Return precision and the share kept by the number of tests, of the filter and of a runner that mixes up its programs."""
     ids = sorted({task for task, _ in vectors})
+    parts = {task: halves(next(len(v) for (t, _), v in vectors.items() if t == task), name=task, seed=seed) for task in ids}
+    shown = {key: [v[i] for i in parts[key[0]][0]] for key, v in vectors.items()}
+    right = {key: float(all(v[i] for i in parts[key[0]][1])) for key, v in vectors.items()}
     rows: Rows = []
-    right = {key: float(all(v)) for key, v in vectors.items()}
     for k in DRAWS:
-        chance = {key: pass_chance(len(v) - sum(v), len(v), k) for key, v in vectors.items()}
+        chance = {key: pass_chance(len(v) - sum(v), len(v), k) for key, v in shown.items()}
+        for method, found in (("mutants", chance), ("control:mixed_up", mixed_up(chance, seed=seed))):
+            kept, hits = dict.fromkeys(ids, 0.0), dict.fromkeys(ids, 0.0)
+            for (task, mutant), share in found.items():
+                kept[task] += share
+                hits[task] += share * right[task, mutant]
+            rows += ratio_rows(hits, kept, method=method, benchmark=name, metric="precision", setting=f"k={k}")
         share = sum(chance.values()) / len(chance)
-        kept = dict.fromkeys(ids, 0.0)
-        hits = dict.fromkeys(ids, 0.0)
-        total = dict.fromkeys(ids, 0.0)
-        good = dict.fromkeys(ids, 0.0)
-        for (task, _), key in ((key, key) for key in vectors):
-            kept[task] += chance[key]
-            hits[task] += chance[key] * right[key]
-            total[task] += share
-            good[task] += share * right[key]
-        common: dict[str, Any] = {"benchmark": name, "setting": f"k={k}"}
-        rows += ratio_rows(hits, kept, method="mutants", metric="precision", **common)
-        rows += ratio_rows(hits, kept, times=2, method="mutants", metric="twice_precision", **common)
-        rows += ratio_rows(good, total, method="control:random", metric="precision", **common)
         rows.append(fraction("mutants", name, "kept_share", share, setting=f"k={k}"))
         rows.append(count("mutants", name, "kept_programs", share * len(vectors), setting=f"k={k}"))
     return rows
+
+
+def halves(n: int, *, name: str, seed: int) -> tuple[list[int], list[int]]:
+    """Return the inputs that are shown as tests and those that judge, of n; the seed and the task's name decide."""
+    order = random.Random(f"{seed} {name} tests").sample(range(n), n)
+    return sorted(order[: n // 2]), sorted(order[n // 2 :])
 
 
 def permuted_rows(
@@ -134,7 +136,7 @@ def permuted_rows(
     limits: Limits,
     seed: int,
 ) -> Rows:
-    """D4: the share of mutants that pass ten tests of another task, called under this function's name; their own ten beside it."""
+    """D4: the share of mutants that pass ten tests of another task under this function's name, their own ten, and the mere calls."""
     order = sorted(range(len(tasks)), key=lambda i: random.Random(f"{seed} {tasks[i].id}").random())
     other = {tasks[i].id: tasks[j] for i, j in zip(order, [*order[1:], order[0]], strict=True)}
     made = []
@@ -149,11 +151,11 @@ def permuted_rows(
         for method, passed in (
             ("permuted", [all(passes(against, strange[key[1]])) for key in mine]),
             ("own_tests", [all(vectors[key][:PERMUTED]) for key in mine]),
+            ("control:calls_only", [strange[key[1]].verdict == "pass" for key in mine]),
         ):
             if mine:
                 rows.append(fraction(method, name, "yield", sum(passed) / len(mine), item_id=task.id, weight=len(mine)))
-    total = {m: sum(r["score"] * r["weight"] for r in rows if r["method"] == m) / max(1, len(programs)) for m in ("permuted", "own_tests")}
-    return [*rows, *(fraction(m, name, "total_yield", value) for m, value in total.items())]
+    return rows
 
 
 def _mutants(task: Task, plan: Plan):

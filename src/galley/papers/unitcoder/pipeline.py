@@ -101,13 +101,13 @@ def _note(row: Row, outcome: Outcome, *, settings: Settings) -> None:
     row["outcome"] = outcome
     if passed(outcome, audits=settings.audits):
         row.update(status="passed", tests_run=outcome.tests_run, entry_calls=outcome.entry_calls, passes=[row["code"]])
-    elif lacks := _lacks(outcome):
-        row.update(status="error", reason=f"environment: {lacks}")
+    elif absent := lacks(outcome):
+        row.update(status="error", reason=f"environment: {absent}")
     else:
         row["reason"] = outcome.verdict
 
 
-def _lacks(outcome: Outcome) -> str:
+def lacks(outcome: Outcome) -> str:
     """Return what the machine lacks when that alone ended the run."""
     if outcome.exception in ENVIRONMENT:
         return outcome.message

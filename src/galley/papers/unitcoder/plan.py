@@ -7,12 +7,12 @@ Source: ours.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from galley.plan import Plan as Base
-from galley.recipe import Strict, TimesEffort, fewer
+from galley.recipe import HOW_MANY, Strict, TimesEffort, fewer
 
 
 class LimitsPlan(Strict):
@@ -23,11 +23,23 @@ class LimitsPlan(Strict):
     memory_mb: int = Field(ge=64)
 
 
+class HubFiles(Strict):
+    """Python files of a code corpus on the hub at a commit, streamed."""
+
+    repo: str
+    revision: str | None = Field(default=None, description="the data set's commit, 40 hex digits")
+    data_dir: str | None = None
+    field: str = "content"
+    id_field: str = "hexsha"
+    files: int = Field(gt=0, description="files that are read, the first ones")
+
+
 class Corpus(Strict):
     """The code from which functions are taken."""
 
     stdlib_files: int = Field(ge=0, description="files of the standard library, spread evenly over it; 0 takes all")
     wheel: bool = Field(default=False, description="the algorithms wheel too, where it can be fetched")
+    hub: HubFiles | None = None
     ngram: int = Field(default=10, ge=5, description="words of an n-gram that a function may not share with a benchmark")
 
 
@@ -36,7 +48,7 @@ class Agents(Strict):
 
     kind: Literal["stand_in", "endpoint", "local"] = "stand_in"
     model: str = Field(default="", description="endpoint: the model's name there; local: a key of models")
-    functions: int = Field(default=100, ge=1, description="functions of the corpus that language models take through the pipeline")
+    functions: int = Field(default=100, ge=1, description="functions of each package list that language models take through the pipeline")
     url: str = Field(default="", description="endpoint: an OpenAI-compatible base URL; its key is read from the environment")
 
     @model_validator(mode="after")
@@ -92,13 +104,25 @@ class Debugging(Strict):
 
 
 class Tuning(Strict):
-    """M1: a fine-tuning of equal tokens an arm."""
+    """A fine-tuning of equal tokens an arm: of published programs (M1), and of those of the pipeline (N, T)."""
 
-    tokens: int = Field(gt=0)
+    tokens: int = Field(gt=0, description="answer tokens that each arm is trained on")
+    step_tokens: int = Field(default=1000, gt=0, description="answer tokens of a step")
     heldout: int = Field(gt=0, description="held-out programs whose likelihood is measured")
     lr: float = Field(gt=0)
     dtype: Literal["float32", "bfloat16", "autocast"] = "float32"
     max_length: int = Field(gt=0)
+
+
+class Answers(Strict):
+    """Code benchmarks that each trained model, and its base, answer greedily, one program a task (M2, N, T)."""
+
+    benchmarks: list[Literal["bigcodebench", "bigcodebench_all", "humaneval", "mbpp"]] = Field(min_length=1)
+    tasks: int | None = Field(default=None, gt=0, description="first tasks of each of them; default: all")
+    batch_size: int = Field(default=16, gt=0)
+
+
+Arm = Literal["UnitCoder", "control_list", "no_tests", "no_debug", "no_refine", "tenth", "shuffled"]
 
 
 class Plan(Base):
@@ -112,9 +136,15 @@ class Plan(Base):
     model_tests: ModelTests
     debugging: Debugging
     tuning: Tuning
+    answers: Answers | None = None
+    post_training: Annotated[list[Arm], HOW_MANY] = Field(
+        default_factory=list, description="arms that are trained on the pipeline's programs; none: no such stage"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
         if self.agents.kind == "local" and self.agents.model not in self.models:
             raise ValueError(f"agents.model is {self.agents.model!r}, which is not in models; known: {', '.join(self.models) or 'none'}")
+        if self.post_training and (self.answers is None or self.agents.kind == "stand_in"):
+            raise ValueError("post_training needs `answers`, the benchmarks that judge it, and `agents` that are language models")
         return self

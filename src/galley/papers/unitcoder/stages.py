@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from galley import inputs
-from galley.options import BaseOption, DeviceOption, SourcesOption, WorkersOption, file, model_folder
+from galley.options import BaseOption, DeviceOption, SourcesOption, UnsafeOption, WorkersOption, file, model_folder
+from galley.papers.unitcoder.plan import Plan
 from galley.stage import Job, Stages
 
 stage = Stages("unitcoder")
@@ -23,6 +24,9 @@ AgentOption = Annotated[
 ]
 PROGRAM = inputs.json_lines(empty=True, task_id=str, entry_point=str, code=str, passes=list)  # none where codet is absent
 PROGRAMS = file("programs.jsonl of `galley unitcoder model-tests`", PROGRAM, example="{results}/programs.jsonl")
+ROW = inputs.json_lines(empty=True, id=str, entry_point=str, original=str, code=str, provenance=str)
+ROWS = file("passed.jsonl or failed.jsonl of `galley unitcoder pipeline`", ROW, example="{results}/pipeline/passed.jsonl")
+RowsOption = Annotated[Path, typer.Option(help="programs of the pipeline stage", callback=ROWS)]
 ProgramsOption = Annotated[Path, typer.Option(help="programs.jsonl of the model-tests stage", callback=PROGRAMS)]
 
 
@@ -66,9 +70,43 @@ def debugging(job: Job, sources: SourcesOption, workers: WorkersOption = 1) -> N
     run_debugging(job, sources=sources, workers=workers)
 
 
-@stage("tuning", "seeds", "data_seed", each=("model",), sources=("mbpp",), units=lambda plan: 4 * plan.seeds)
-def tuning(job: Job, base: BaseOption, programs: ProgramsOption, sources: SourcesOption, device: DeviceOption = "auto") -> None:
-    """Fine-tune on filtered, unfiltered and failing programs with equal tokens and compare likelihoods (M1)."""
+@stage("limits", sources=("unitcoder_demo",))
+def demo(job: Job, sources: SourcesOption, workers: WorkersOption = 1) -> None:
+    """Count the authors' released demo, and run its programs and tests again (A1 to A3)."""
+    from galley.papers.unitcoder.demo import run_demo
+
+    run_demo(job, sources=sources, workers=workers)
+
+
+@stage(
+    "tuning", "answers", "seeds", "data_seed",
+    each=("model",), sources=("mbpp",), units=lambda plan: 4 * plan.seeds,
+)  # fmt: skip
+def tuning(
+    job: Job, base: BaseOption, programs: ProgramsOption, sources: SourcesOption, device: DeviceOption = "auto",
+    unsafe: UnsafeOption = False,
+) -> None:  # fmt: skip
+    """Fine-tune on filtered, unfiltered and failing programs with equal tokens and compare likelihoods (M1, M2)."""
     from galley.papers.unitcoder.tuning import run_tuning
 
-    run_tuning(job, base=base, programs=programs, sources=sources, device=device)
+    run_tuning(job, base=base, programs=programs, sources=sources, device=device, unsafe=unsafe)
+
+
+@stage(
+    "tuning", "answers", "post_training", "seeds", "data_seed",
+    each=("model",), sources=lambda plan: _benchmarks(plan), units=lambda plan: len(plan.post_training) * plan.seeds,
+    when=lambda plan: plan.post_training,
+)  # fmt: skip
+def post_training(
+    job: Job, base: BaseOption, functions: FunctionsOption, passed: RowsOption, failed: RowsOption, sources: SourcesOption,
+    device: DeviceOption = "auto", unsafe: UnsafeOption = False,
+) -> None:  # fmt: skip
+    """Fine-tune on the pipeline's programs, whole and with a part of it left out, and answer code benchmarks (N, T)."""
+    from galley.papers.unitcoder.post_training import run_post_training
+
+    run_post_training(job, base=base, functions=functions, passed=passed, failed=failed, sources=sources, device=device, unsafe=unsafe)
+
+
+def _benchmarks(plan: Plan) -> tuple[str, ...]:
+    """Return the sources of the benchmarks that trained models answer."""
+    return tuple(sorted({name.removesuffix("_all") for name in (plan.answers.benchmarks if plan.answers else ())}))
