@@ -36,7 +36,7 @@ def test_rows_and_runs_are_joined_and_no_two_pieces_of_work_share_an_id(every, r
     plan, folder = read_plan_of(recipe, "smoke", folder=every.folder / "recipes"), every.folder / "results/smoke" / recipe
     ids = []
     for name in stages_of(recipe).leaves(plan):
-        items, runs = pd.read_parquet(folder / f"{name}.items.parquet"), pd.read_csv(folder / f"{name}.runs.csv")
+        items, runs = pd.read_parquet(folder / f"{name}.items.parquet"), pd.read_csv(folder / f"{name}.runs.csv", dtype={"run_id": str})
         assert set(items["run_id"]) <= set(runs["run_id"]) and set(runs["paper"]) == {recipe}, name
         assert set(runs["stage"]) == {name.split("/")[-1].split("-")[0]} and runs["wall_s"].ge(0).all()
         ids += runs["run_id"].tolist()
